@@ -1,0 +1,1 @@
+//! One file per Kafka API: decode, ask, encode; one table of them all.

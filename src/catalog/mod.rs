@@ -1,0 +1,1 @@
+//! Topics, configs and ids as a state machine over KRaft records.

@@ -1,0 +1,1 @@
+//! State machines of coordinators: `(state, request, now) -> (response, records)`. Pure.

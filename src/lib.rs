@@ -1,0 +1,19 @@
+#![doc = include_str!("ARCHITECTURE.md")]
+
+pub mod api;
+pub mod catalog;
+pub mod cli;
+pub mod config;
+pub mod coordinator;
+pub mod error_code;
+pub mod limits;
+pub mod log;
+pub mod metrics;
+pub mod net;
+pub mod partition;
+pub mod protocol;
+pub mod record;
+pub mod runtime;
+pub mod server;
+pub mod shard;
+pub mod types;

@@ -1,0 +1,1 @@
+//! One partition's log on disk: segments, indexes, appender, recovery. Knows no wire format.

@@ -1,0 +1,1 @@
+//! Counters and gauges that shards write and the admin port shows.

@@ -1,0 +1,1 @@
+//! One partition: offsets, producer state, waiting fetches.

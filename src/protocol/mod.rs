@@ -1,0 +1,1 @@
+//! Kafka's wire format: primitives, the message macro, one file per API's messages. Pure.

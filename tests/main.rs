@@ -1,0 +1,1 @@
+//! The one integration-test binary; each module opens with what it shows.
