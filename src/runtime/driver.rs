@@ -225,9 +225,9 @@ impl Driver {
     }
 
     /// Queues an entry that points at nothing and whose completion nobody wants.
-    pub fn push_detached(&self, entry: Entry) {
+    pub fn push_detached(&self, entry: &Entry) {
         // SAFETY: the callers build entries without pointers (cancel, MSG_RING).
-        unsafe { self.ring.borrow_mut().push(&entry) };
+        unsafe { self.ring.borrow_mut().push(entry) };
     }
 
     /// Wakes a sleeping shard with the next enter.
@@ -242,7 +242,7 @@ impl Driver {
         let entry = opcode::MsgRingData::new(fd(remote.ring_fd()), 0, DOORBELL, None).build();
         let entry = entry.user_data(UNHEARD | index as u64);
         let skip = self.has(Feature::CqeSkip);
-        self.push_detached(if skip { entry.flags(Flags::SKIP_SUCCESS) } else { entry });
+        self.push_detached(&if skip { entry.flags(Flags::SKIP_SUCCESS) } else { entry });
     }
 
     /// Hands over what is queued, without waiting.
@@ -257,7 +257,7 @@ impl Driver {
     }
 
     pub fn cancel(&self, id: OpId) {
-        self.push_detached(cancel_entry(id.0, self.features.get()));
+        self.push_detached(&cancel_entry(id.0, self.features.get()));
     }
 
     /// Whether the operation is completed; else `waker` is woken when it is.

@@ -70,6 +70,7 @@ impl RecvBuffers {
     fn give(&self, id: u16) {
         let tail = self.tail.get();
         let slot = usize::from(tail & (self.count - 1));
+        #[allow(clippy::cast_ptr_alignment)] // the mapping is aligned to a page
         let base = self.ring.at().cast::<BufRingEntry>();
         // SAFETY: the slot is inside the ring's mapping. The kernel reads an entry only up to the tail that it last
         // saw, and this one is behind it; only this thread writes. The tail shares the first entry's last two bytes,

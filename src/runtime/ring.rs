@@ -72,7 +72,7 @@ struct RingFdUpdate {
 }
 
 pub(super) struct Ring {
-    ring: IoUring,
+    uring: IoUring,
     features: FeatureSet,
     /// Index of the registered ring descriptor, or -1.
     registered: i32,
@@ -112,7 +112,7 @@ impl Ring {
         if !ring.params().is_feature_min_timeout() {
             features = features.without(Feature::MinWait);
         }
-        let mut this = Ring { ring, features, registered: -1, pushed: 0, stash: Vec::new() };
+        let mut this = Ring { uring: ring, features, registered: -1, pushed: 0, stash: Vec::new() };
         if this.features.has(Feature::RegisteredRing) {
             this.register_ring_fd();
         }
@@ -129,7 +129,7 @@ impl Ring {
     }
 
     pub fn submitter(&self) -> io_uring::Submitter<'_> {
-        self.ring.submitter()
+        self.uring.submitter()
     }
 
     /// The submission queue's tail: every entry pushed so far has a position before it.
@@ -139,26 +139,26 @@ impl Ring {
 
     /// How far the kernel has taken entries.
     pub fn head(&mut self) -> u32 {
-        let waiting = self.ring.submission().len() as u32;
+        let waiting = self.uring.submission().len() as u32;
         self.pushed.wrapping_sub(waiting)
     }
 
     pub fn pending(&mut self) -> usize {
-        self.ring.submission().len()
+        self.uring.submission().len()
     }
 
     /// Whether completions wait that only an enter brings to light.
     pub fn wants_enter(&mut self) -> bool {
-        let queue = self.ring.submission();
+        let queue = self.uring.submission();
         queue.taskrun() || queue.cq_overflow()
     }
 
     pub fn overflowed(&mut self) -> bool {
-        self.ring.submission().cq_overflow()
+        self.uring.submission().cq_overflow()
     }
 
     pub fn has_completions(&mut self) -> bool {
-        !self.stash.is_empty() || !self.ring.completion().is_empty()
+        !self.stash.is_empty() || !self.uring.completion().is_empty()
     }
 
     /// Queues an entry for the next enter.
@@ -169,7 +169,7 @@ impl Ring {
     pub unsafe fn push(&mut self, entry: &Entry) {
         loop {
             // SAFETY: the caller vouches for what the entry points at.
-            if unsafe { self.ring.submission().push(entry) }.is_ok() {
+            if unsafe { self.uring.submission().push(entry) }.is_ok() {
                 self.pushed = self.pushed.wrapping_add(1);
                 return;
             }
@@ -177,8 +177,8 @@ impl Ring {
             if let Err(error) = self.enter(Wait::No, None) {
                 panic!("io_uring_enter failed with a full submission queue: {error}");
             }
-            if self.ring.submission().is_full() {
-                for entry in self.ring.completion() {
+            if self.uring.submission().is_full() {
+                for entry in self.uring.completion() {
                     self.stash.push(Completion::from(&entry));
                 }
             }
@@ -249,16 +249,16 @@ impl Ring {
     /// Takes every completion that is there.
     pub fn take(&mut self, into: &mut Vec<Completion>) {
         into.append(&mut self.stash);
-        into.extend(self.ring.completion().map(|entry| Completion::from(&entry)));
+        into.extend(self.uring.completion().map(|entry| Completion::from(&entry)));
     }
 
     fn raw_fd(&self) -> RawFd {
-        self.ring.as_raw_fd()
+        self.uring.as_raw_fd()
     }
 
     pub fn fd(&self) -> BorrowedFd<'_> {
         // SAFETY: the ring owns its descriptor, and is borrowed as long as this is.
-        unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }
+        unsafe { BorrowedFd::borrow_raw(self.uring.as_raw_fd()) }
     }
 
     fn register_ring_fd(&mut self) {

@@ -39,10 +39,10 @@ pub struct TcpStream {
 }
 
 impl TcpStream {
-    pub(super) fn new(shard: &Rc<Shard>, socket: OwnedFd, peer: SocketAddr) -> io::Result<TcpStream> {
+    pub(super) fn new(shard: &Rc<Shard>, socket: OwnedFd, peer: SocketAddr) -> TcpStream {
         let socket = Rc::new(socket);
         let receive = Receive::new(Rc::clone(&socket), &shard.driver, shard.recv_buffers().cloned());
-        Ok(TcpStream { shard: Rc::clone(shard), socket, receive, peer, message: RefCell::default() })
+        TcpStream { shard: Rc::clone(shard), socket, receive, peer, message: RefCell::default() }
     }
 
     /// Connects to an address.
@@ -83,7 +83,7 @@ impl TcpStream {
     /// learns it with its next event. Saves the completion, and with it an `io_uring_enter`, of each send that the
     /// socket's buffer takes at once. Call `hurry` when it turns out that something is to follow.
     pub fn send_lazy(&self, buffers: Vec<Bytes>) -> LazySend {
-        let message = self.message.borrow_mut().take().unwrap_or_else(Message::new);
+        let message = self.message.borrow_mut().take().unwrap_or_default();
         let mut send = LazySend {
             shard: Rc::clone(&self.shard),
             socket: Rc::clone(&self.socket),

@@ -16,10 +16,10 @@ pub(in crate::runtime) struct Message {
     pieces: Vec<libc::iovec>,
 }
 
-impl Message {
-    pub fn new() -> Box<Message> {
+impl Default for Message {
+    fn default() -> Message {
         // SAFETY: a msghdr of zeros is an empty message.
-        Box::new(Message { header: unsafe { std::mem::zeroed() }, pieces: Vec::new() })
+        Message { header: unsafe { std::mem::zeroed() }, pieces: Vec::new() }
     }
 }
 
