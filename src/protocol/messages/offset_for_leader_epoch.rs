@@ -5,7 +5,8 @@
 use crate::protocol::{Str, messages};
 
 messages! {
-    request OffsetForLeaderEpochRequest(OffsetForLeaderEpoch) [2-4], flexible [4+], answer OffsetForLeaderEpochResponse {
+    request OffsetForLeaderEpochRequest(OffsetForLeaderEpoch) [2-4], flexible [4+],
+        answer OffsetForLeaderEpochResponse {
         /// -1 for consumers; -2, the default, for whoever may see past the high watermark.
         replica_id: i32 [3+ ignorable], default -2;
         topics: Vec<OffsetForLeaderTopic> [0+];
