@@ -1,1 +1,3 @@
-//! Configuration: one table of keys feeds the parsers, `corelane config list`, DescribeConfigs and the docs.
+//! Configuration: one table of keys, the parsers that fill it, and the typed settings that everything else reads.
+
+pub mod keys;
