@@ -2,7 +2,7 @@
 
 use super::Key;
 use super::keys;
-use super::kind::{BOOLEAN, INT, LIST, LONG, TEXT, one_of};
+use super::kind::{BOOLEAN, INT, LIST, LONG, TEXT, list_of, one_of};
 use crate::limits;
 
 keys! {CORELANE:
@@ -29,8 +29,8 @@ keys! {CORELANE:
     /// number, or NAME:port for each listener, separated by commas. Unset, the port after the listener's own.
     "shard.port.base" = "", LIST, Medium, ReadOnly;
     /// Optional features of the kernel's rings that are not used, separated by commas: to try what an older kernel
-    /// does.
-    "runtime.disable" = "", LIST, Low, ReadOnly;
+    /// does. all is every one of them.
+    "runtime.disable" = "", list_of(RUNTIME_FEATURES), Low, ReadOnly;
     /// How many microseconds an idle shard looks for work before it sleeps. 0 sleeps at once; more takes some
     /// microseconds off an answer and costs a busy core.
     "runtime.spin.us" = "0", INT.between(0, limits::SPIN_US_MAX), Medium, ReadOnly;
@@ -50,6 +50,20 @@ keys! {CORELANE:
     /// "info,corelane::log=debug". The environment variable RUST_LOG goes before it.
     "corelane.log.level" = "info", TEXT, Low, ReadOnly;
 }
+
+/// What `runtime.disable` takes: the names of `runtime::Feature`, which lies above this layer.
+const RUNTIME_FEATURES: &[&str] = &[
+    "all",
+    "multishot-accept",
+    "multishot-recv",
+    "provided-buffers",
+    "defer-taskrun",
+    "single-issuer",
+    "registered-ring",
+    "registered-buffers",
+    "msg-ring",
+    "cqe-skip",
+];
 
 /// Kafka's keys whose default is another one here, and why.
 pub const OTHER_DEFAULTS: &[(&str, &str)] = &[
