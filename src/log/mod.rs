@@ -12,15 +12,25 @@
 //! partition.metadata               the topic id
 //! ```
 
+pub mod checkpoint;
+pub mod clean_shutdown;
 pub mod config;
+pub mod dir_checkpoints;
+pub mod dir_lock;
 pub mod epoch;
 pub mod error;
 pub mod index;
 pub mod loaded;
+pub mod meta_properties;
 pub mod names;
+pub mod partition_metadata;
 
+pub use clean_shutdown::{CleanShutdownMarks, DirState};
 pub use config::{CleanupPolicy, LogConfig};
+pub use dir_checkpoints::{DirCheckpoints, PartitionOffsets};
+pub use dir_lock::DirLock;
 pub use epoch::{EpochEntry, LeaderEpochCache};
 pub use error::{LoadError, LogError};
 pub use index::{OffsetIndex, OffsetPosition, SegmentIndexes, TimeIndex, TimestampOffset};
 pub use loaded::{Damage, LoadOptions, LoadedActive, LoadedLog, LoadedSegment, RecoveryReport};
+pub use meta_properties::MetaProperties;
