@@ -24,6 +24,7 @@ pub mod loaded;
 pub mod meta_properties;
 pub mod names;
 pub mod partition_metadata;
+pub mod sealed_index;
 
 pub use clean_shutdown::{CleanShutdownMarks, DirState};
 pub use config::{CleanupPolicy, LogConfig};
@@ -34,3 +35,4 @@ pub use error::{LoadError, LogError};
 pub use index::{OffsetIndex, OffsetPosition, SegmentIndexes, TimeIndex, TimestampOffset};
 pub use loaded::{Damage, LoadOptions, LoadedActive, LoadedLog, LoadedSegment, RecoveryReport};
 pub use meta_properties::MetaProperties;
+pub use sealed_index::{IndexBlock, IndexBlockCache, IndexKind, IndexSearch, SealedIndex};
