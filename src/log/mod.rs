@@ -26,6 +26,7 @@ mod look_behind;
 pub mod meta_properties;
 pub mod names;
 pub mod partition_metadata;
+pub mod producers;
 pub mod scan;
 pub mod sealed_index;
 #[cfg(test)]
