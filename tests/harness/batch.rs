@@ -118,10 +118,7 @@ pub struct Fetched {
     pub leader_epoch: i32,
     pub attributes: i16,
     pub last_offset: i64,
-    pub base_timestamp: i64,
-    pub max_timestamp: i64,
     pub producer_id: i64,
-    pub base_sequence: i32,
     pub crc_ok: bool,
 }
 
@@ -141,10 +138,7 @@ pub fn batches(mut records: &[u8]) -> Vec<Fetched> {
             leader_epoch: i32_at(12),
             attributes: i16_at(ATTRIBUTES_AT),
             last_offset: base_offset + i64::from(i32_at(LAST_OFFSET_DELTA_AT)),
-            base_timestamp: i64_at(27),
-            max_timestamp: i64_at(35),
             producer_id: i64_at(43),
-            base_sequence: i32_at(53),
             crc_ok: crc32c::crc32c(&records[ATTRIBUTES_AT..size]) == i32_at(CRC_AT).cast_unsigned(),
         });
         records = &records[size..];
