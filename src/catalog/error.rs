@@ -100,6 +100,8 @@ pub enum CatalogError {
     MetadataVersion {
         level: i16,
     },
+    /// A topic misses one of its partitions.
+    Incomplete { topic: String },
     /// The log begins behind the newest snapshot: records are missing.
     Gap {
         snapshot_end: Offset,
@@ -145,6 +147,9 @@ impl fmt::Display for CatalogError {
                  of Corelane cannot read it",
                 super::features::METADATA_VERSION_MAX
             ),
+            CatalogError::Incomplete { topic } => {
+                write!(f, "the catalog has no record for one of the partitions of topic {topic}")
+            }
             CatalogError::Gap { snapshot_end, log_start } => write!(
                 f,
                 "the catalog's newest snapshot ends at offset {snapshot_end}, but its log begins at {log_start}: \

@@ -12,6 +12,7 @@ use crate::types::{KafkaUuid, LeaderEpoch, Offset, TopicId};
 
 use super::features::{METADATA_VERSION, METADATA_VERSION_MIN, MetadataVersion};
 use super::metadata_record::MetadataRecord;
+use super::quorum::QuorumImage;
 use super::records::RegisterBrokerRecord;
 use super::topic::{PartitionImage, TopicImage};
 use super::topic_name;
@@ -87,6 +88,8 @@ pub struct CatalogImage {
     pub(super) carried: OrdMap<CarriedKey, Arc<MetadataRecord>>,
     /// Records of unknown types were applied: a snapshot would lose them.
     pub(super) has_unknown: bool,
+    /// What the log's control batches say. Beside the catalog's records, but snapshots carry it with them.
+    pub(super) quorum: Arc<QuorumImage>,
 }
 
 impl CatalogImage {
@@ -105,6 +108,7 @@ impl CatalogImage {
             next_producer_id: 0,
             carried: OrdMap::new(),
             has_unknown: false,
+            quorum: Arc::default(),
         }
     }
 
@@ -204,6 +208,10 @@ impl CatalogImage {
     /// knows that the stop was clean.
     pub fn broker_epoch(&self) -> i64 {
         self.broker(self.node_id()).map_or(-1, |broker| broker.broker_epoch)
+    }
+
+    pub fn quorum(&self) -> &QuorumImage {
+        &self.quorum
     }
 
     /// All producer ids from here on were never given out.

@@ -9,6 +9,8 @@ mod image;
 mod metadata_record;
 pub mod quorum;
 pub mod records;
+mod replay;
+pub mod snapshot;
 mod topic;
 pub mod topic_name;
 
