@@ -18,7 +18,7 @@ use crate::types::{Offset, TopicPartition};
 use super::error::LoadError;
 
 /// The largest checkpoint file read: a line for each of a million partitions, with names of full length.
-const CHECKPOINT_BYTES_MAX: u64 = 300 << 20;
+const CHECKPOINT_BYTES_MAX: usize = 300 << 20;
 
 const VERSION: &str = "0";
 
@@ -27,7 +27,7 @@ pub type Offsets = HashMap<TopicPartition, Offset>;
 
 /// Reads a checkpoint. One that is not there, or empty, has no offsets.
 pub fn read(path: &Path) -> Result<Offsets, LoadError> {
-    let bytes = fs::if_exists(fs::read(path, CHECKPOINT_BYTES_MAX)).map_err(LoadError::io("read", path))?;
+    let bytes = fs::if_exists(fs::read_bounded(path, CHECKPOINT_BYTES_MAX)).map_err(LoadError::io("read", path))?;
     parse(&bytes.unwrap_or_default()).map_err(|wrong| wrong.at(path))
 }
 

@@ -22,7 +22,7 @@ use crate::runtime::fs;
 use super::error::LoadError;
 use super::names::{CLEAN_SHUTDOWN, UNCLEAN_DIR};
 
-const STATE_BYTES_MAX: u64 = 64 << 10;
+const STATE_BYTES_MAX: usize = 64 << 10;
 const RUN: &str = "run";
 const CORELANE: &str = "corelane";
 
@@ -99,7 +99,7 @@ impl CleanShutdownMarks {
         let reach = if state.clean { commit_reach_bytes } else { commit_reach_bytes.max(state.commit_reach_bytes) };
         self.write_run(Run { version: 0, adopted: state.adopted, commit_reach_bytes: reach })?;
         let path = self.clean_shutdown_file();
-        if fs::if_exists(fs::remove_file(&path)).map_err(LoadError::io("remove", &path))?.is_some() {
+        if fs::remove_file(&path).map_err(LoadError::io("remove", &path))? {
             fs::sync_dir(&self.log_dir).map_err(LoadError::io("sync", &self.log_dir))?;
         }
         Ok(state)
@@ -124,7 +124,7 @@ impl CleanShutdownMarks {
 
     fn read_clean_shutdown(&self) -> Result<Option<CleanShutdown>, LoadError> {
         let path = self.clean_shutdown_file();
-        let bytes = fs::if_exists(fs::read(&path, STATE_BYTES_MAX)).map_err(LoadError::io("read", &path))?;
+        let bytes = fs::if_exists(fs::read_bounded(&path, STATE_BYTES_MAX)).map_err(LoadError::io("read", &path))?;
         // The file's being there is what counts: older releases of Kafka left it empty.
         let empty = CleanShutdown { version: 0, broker_epoch: None, written_by: None };
         Ok(bytes.map(|bytes| serde_json::from_slice(&bytes).unwrap_or(empty)))
@@ -132,7 +132,7 @@ impl CleanShutdownMarks {
 
     fn read_run(&self) -> Result<Option<Run>, LoadError> {
         let path = self.unclean_dir().join(RUN);
-        let bytes = fs::if_exists(fs::read(&path, STATE_BYTES_MAX)).map_err(LoadError::io("read", &path))?;
+        let bytes = fs::if_exists(fs::read_bounded(&path, STATE_BYTES_MAX)).map_err(LoadError::io("read", &path))?;
         Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     }
 

@@ -10,7 +10,7 @@ use super::names::LOCK;
 /// Holds the lock of a log directory until it is dropped, or the process ends in whatever way.
 #[derive(Debug)]
 pub struct DirLock {
-    _file: fs::File,
+    _lock: fs::FileLock,
 }
 
 impl DirLock {
@@ -18,7 +18,7 @@ impl DirLock {
     pub fn acquire(log_dir: &Path) -> Result<DirLock, LoadError> {
         let path = log_dir.join(LOCK);
         match fs::lock(&path).map_err(LoadError::io("lock", &path))? {
-            Some(file) => Ok(DirLock { _file: file }),
+            Some(lock) => Ok(DirLock { _lock: lock }),
             None => Err(LoadError::Locked { path: log_dir.to_owned() }),
         }
     }

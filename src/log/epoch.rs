@@ -19,7 +19,7 @@ use super::error::LoadError;
 use super::names::LEADER_EPOCH_CHECKPOINT;
 
 /// The largest checkpoint read: an epoch for each of a million starts.
-const CHECKPOINT_BYTES_MAX: u64 = 32 << 20;
+const CHECKPOINT_BYTES_MAX: usize = 32 << 20;
 
 /// A leader epoch and the offset it began at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -148,7 +148,8 @@ impl LeaderEpochCache {
     /// The epochs of the partition in `dir`; none without the file.
     pub fn read(dir: &Path) -> Result<Option<LeaderEpochCache>, LoadError> {
         let path = dir.join(LEADER_EPOCH_CHECKPOINT);
-        let bytes = fs::if_exists(fs::read(&path, CHECKPOINT_BYTES_MAX)).map_err(LoadError::io("read", &path))?;
+        let bytes =
+            fs::if_exists(fs::read_bounded(&path, CHECKPOINT_BYTES_MAX)).map_err(LoadError::io("read", &path))?;
         bytes.map(|bytes| LeaderEpochCache::parse(&bytes).map_err(|wrong| wrong.at(&path))).transpose()
     }
 

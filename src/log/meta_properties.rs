@@ -17,7 +17,7 @@ use super::checkpoint::Malformed;
 use super::error::LoadError;
 use super::names::META_PROPERTIES;
 
-const PROPERTIES_BYTES_MAX: u64 = 64 << 10;
+const PROPERTIES_BYTES_MAX: usize = 64 << 10;
 
 /// The identity of a log directory.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,7 +40,8 @@ impl MetaProperties {
     /// The identity of a log directory; `None` if it has none yet.
     pub fn read(log_dir: &Path) -> Result<Option<MetaProperties>, LoadError> {
         let path = log_dir.join(META_PROPERTIES);
-        let bytes = fs::if_exists(fs::read(&path, PROPERTIES_BYTES_MAX)).map_err(LoadError::io("read", &path))?;
+        let bytes =
+            fs::if_exists(fs::read_bounded(&path, PROPERTIES_BYTES_MAX)).map_err(LoadError::io("read", &path))?;
         bytes.map(|bytes| MetaProperties::parse(&bytes).map_err(|wrong| wrong.at(&path))).transpose()
     }
 

@@ -15,12 +15,12 @@ use super::checkpoint::Malformed;
 use super::error::LoadError;
 use super::names::PARTITION_METADATA;
 
-const METADATA_BYTES_MAX: u64 = 4096;
+const METADATA_BYTES_MAX: usize = 4096;
 
 /// The topic id that a partition's directory says it has; `None` without the file.
 pub fn read(dir: &Path) -> Result<Option<TopicId>, LoadError> {
     let path = dir.join(PARTITION_METADATA);
-    let bytes = fs::if_exists(fs::read(&path, METADATA_BYTES_MAX)).map_err(LoadError::io("read", &path))?;
+    let bytes = fs::if_exists(fs::read_bounded(&path, METADATA_BYTES_MAX)).map_err(LoadError::io("read", &path))?;
     bytes.map(|bytes| parse(&bytes).map_err(|wrong| wrong.at(&path))).transpose()
 }
 
