@@ -1,0 +1,207 @@
+//! A TCP connection.
+
+use std::{
+    cell::RefCell,
+    future::Future,
+    io,
+    net::{Shutdown, SocketAddr},
+    os::fd::{AsRawFd, OwnedFd},
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::{Buf, Bytes};
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage, sockopt};
+
+use super::{listener::peer_address, sendfile};
+use crate::runtime::{
+    executor::{self, Shard},
+    file::RawFile,
+    op::Op,
+    ops::{
+        connect::Connect,
+        recv::Receive,
+        sendmsg::{Message, SendMsg},
+    },
+    options::Feature,
+    recv_buffers::RecvChunk,
+};
+
+/// A connection of the running shard. Dropping it closes it, as soon as no operation uses it any more.
+pub struct TcpStream {
+    shard: Rc<Shard>,
+    socket: Rc<OwnedFd>,
+    receive: Rc<Receive>,
+    peer: SocketAddr,
+    message: RefCell<Option<Box<Message>>>,
+}
+
+impl TcpStream {
+    pub(super) fn new(shard: &Rc<Shard>, socket: OwnedFd, peer: SocketAddr) -> io::Result<TcpStream> {
+        let socket = Rc::new(socket);
+        let receive = Receive::new(Rc::clone(&socket), &shard.driver, shard.recv_buffers().cloned());
+        Ok(TcpStream { shard: Rc::clone(shard), socket, receive, peer, message: RefCell::default() })
+    }
+
+    /// Connects to an address.
+    pub async fn connect(to: SocketAddr) -> io::Result<TcpStream> {
+        let shard = executor::current();
+        let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = Rc::new(socket::socket(family, SockType::Stream, flags, None)?);
+        socket::setsockopt(&*socket, sockopt::TcpNoDelay, &true)?;
+        let connect = Connect { socket: Rc::clone(&socket), to: Box::new(SockaddrStorage::from(to)) };
+        Op::start(&shard, connect).await?;
+        let peer = peer_address(&socket)?;
+        let receive = Receive::new(Rc::clone(&socket), &shard.driver, shard.recv_buffers().cloned());
+        Ok(TcpStream { shard, socket, receive, peer, message: RefCell::default() })
+    }
+
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// What arrived next; empty when the peer has closed its side. Cancel-safe. For one task at a time.
+    pub async fn recv(&self) -> io::Result<RecvChunk> {
+        std::future::poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    pub fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<io::Result<RecvChunk>> {
+        self.receive.poll(&self.shard.driver, cx.waker())
+    }
+
+    /// Sends all of the buffers, one behind the other. The next send may start when this one is done.
+    pub async fn send(&self, buffers: Vec<Bytes>) -> io::Result<()> {
+        let send = self.send_lazy(buffers);
+        send.hurry();
+        send.await
+    }
+
+    /// As `send`, for when nobody waits for its end in a hurry: the shard may sleep before the outcome is known, and
+    /// learns it with its next event. Saves the completion, and with it an `io_uring_enter`, of each send that the
+    /// socket's buffer takes at once. Call `hurry` when it turns out that something is to follow.
+    pub fn send_lazy(&self, buffers: Vec<Bytes>) -> LazySend {
+        let message = self.message.borrow_mut().take().unwrap_or_else(Message::new);
+        let mut send = LazySend {
+            shard: Rc::clone(&self.shard),
+            socket: Rc::clone(&self.socket),
+            op: None,
+            left: buffers.iter().map(Bytes::len).sum(),
+            failed: false,
+            spare: None,
+        };
+        send.start(buffers, message, true);
+        send
+    }
+
+    /// Keeps what a finished lazy send had allocated, for the next.
+    pub fn recycle(&self, send: &mut LazySend) {
+        if let Some(message) = send.spare.take() {
+            *self.message.borrow_mut() = Some(message);
+        }
+    }
+
+    /// Sends a range of a file by sendfile(2), waiting on the ring for the socket to take it.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` if the file ends before the range does.
+    pub async fn sendfile(&self, file: &Arc<RawFile>, position: u64, len: u64) -> io::Result<()> {
+        sendfile::sendfile(&self.shard, &self.socket, file, position, len).await
+    }
+
+    /// Ends one or both directions. Receiving sees the end as if the peer had closed.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        let how = match how {
+            Shutdown::Read => socket::Shutdown::Read,
+            Shutdown::Write => socket::Shutdown::Write,
+            Shutdown::Both => socket::Shutdown::Both,
+        };
+        Ok(socket::shutdown(self.socket.as_raw_fd(), how)?)
+    }
+}
+
+impl Drop for TcpStream {
+    fn drop(&mut self) {
+        self.receive.discard(&self.shard.driver);
+    }
+}
+
+/// A send under way. Dropping it does not stop it.
+#[must_use = "the outcome of a send shows when it is awaited"]
+pub struct LazySend {
+    shard: Rc<Shard>,
+    socket: Rc<OwnedFd>,
+    op: Option<Op<SendMsg>>,
+    left: usize,
+    failed: bool,
+    spare: Option<Box<Message>>,
+}
+
+impl LazySend {
+    fn start(&mut self, buffers: Vec<Bytes>, message: Box<Message>, silent: bool) {
+        if self.left == 0 {
+            self.spare = Some(message);
+            return;
+        }
+        let whole = buffers.len() <= crate::runtime::ops::writev::PIECES_MAX;
+        let silent = silent && whole && self.shard.driver.has(Feature::CqeSkip);
+        // WAITALL makes the kernel go on after a short send; with DONTWAIT it gives up instead of waiting, and says so.
+        let flags = libc::MSG_WAITALL | libc::MSG_NOSIGNAL | if silent { libc::MSG_DONTWAIT } else { 0 };
+        let operation = SendMsg { socket: Rc::clone(&self.socket), buffers, message, flags: flags as u32 };
+        self.op = Some(if silent {
+            // SAFETY: a send with DONTWAIT is executed while the kernel takes its entry: it never waits for the socket.
+            unsafe { Op::start_silent(&self.shard, operation, self.left as u32) }
+        } else {
+            Op::start(&self.shard, operation)
+        });
+    }
+
+    /// Something is to follow this send: the shard shall not sleep before its outcome is known.
+    pub fn hurry(&self) {
+        if self.op.is_some() {
+            self.shard.driver.hurry();
+        }
+    }
+}
+
+impl Future for LazySend {
+    type Output = io::Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            let Some(op) = &mut this.op else { return Poll::Ready(Ok(())) };
+            let Poll::Ready((result, mut buffers, message)) = Pin::new(op).poll(cx) else { return Poll::Pending };
+            this.op = None;
+            let sent = match result {
+                Ok(sent) => sent,
+                // The socket's buffer is full; from here on the kernel waits for it.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR)) => 0,
+                Err(error) => {
+                    this.failed = true;
+                    return Poll::Ready(Err(error));
+                }
+            };
+            this.left = this.left.saturating_sub(sent);
+            skip(&mut buffers, sent);
+            this.start(buffers, message, false);
+        }
+    }
+}
+
+/// Drops the first `count` bytes of the buffers.
+fn skip(buffers: &mut Vec<Bytes>, mut count: usize) {
+    let mut gone = 0;
+    for buffer in buffers.iter_mut() {
+        let part = count.min(buffer.len());
+        buffer.advance(part);
+        count -= part;
+        if !buffer.is_empty() {
+            break;
+        }
+        gone += 1;
+    }
+    buffers.drain(..gone);
+}

@@ -1,0 +1,78 @@
+//! Threads, cores and the limits of the process.
+
+use std::{io, thread};
+
+use nix::{
+    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
+    sys::resource::{Resource, getrlimit, setrlimit},
+    unistd::Pid,
+};
+
+pub use std::thread::JoinHandle;
+
+/// The cores this process may run on, in ascending order.
+pub fn affinity() -> io::Result<Vec<usize>> {
+    let set = sched_getaffinity(Pid::from_raw(0))?;
+    Ok((0..CpuSet::count()).filter(|core| set.is_set(*core).unwrap_or(false)).collect())
+}
+
+/// Pins the calling thread to one core.
+pub fn pin_to_core(core: usize) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(core)?;
+    Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
+}
+
+/// Starts a named thread (the kernel shows 15 bytes of it), pinned if a core is given. A core that cannot be had is
+/// logged and done without.
+pub fn spawn<T: Send + 'static>(
+    name: &str,
+    core: Option<usize>,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    thread::Builder::new().name(name.to_owned()).spawn(move || {
+        if let Some(core) = core
+            && let Err(error) = pin_to_core(core)
+        {
+            tracing::warn!("the thread cannot be pinned to core {core}: {error}");
+        }
+        run()
+    })
+}
+
+/// Raises the limit of open files to the hard one, and gives it.
+pub fn raise_open_files_limit() -> io::Result<u64> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    }
+    Ok(hard)
+}
+
+/// The limit of locked memory in bytes.
+pub fn locked_memory_limit() -> u64 {
+    getrlimit(Resource::RLIMIT_MEMLOCK).map_or(0, |(soft, _)| soft)
+}
+
+/// Sleeps the calling thread; never on a shard.
+pub fn block_for(duration: std::time::Duration) {
+    thread::sleep(duration);
+}
+
+/// The number the kernel knows the calling thread by.
+pub fn thread_id() -> i32 {
+    nix::unistd::gettid().as_raw()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_runs_on_the_core_it_is_pinned_to() {
+        let cores = affinity().unwrap();
+        let last = *cores.last().unwrap();
+        let seen = spawn("pinned", Some(last), || affinity().unwrap()).unwrap().join().unwrap();
+        assert_eq!(seen, [last]);
+    }
+}
