@@ -15,7 +15,7 @@ use crate::types::{LeaderEpoch, Offset};
 use super::config::LogConfig;
 use super::index::{IndexedBatch, NO_TIMESTAMP, SegmentIndexes, TimestampOffset};
 use super::loaded::{LoadedActive, LoadedSegment};
-use super::space::Growth;
+use super::space::{Growth, round_up};
 
 /// One batch as it is handed to the log: complete, stamped with its base offset and leader epoch.
 #[derive(Clone, Debug)]
@@ -94,6 +94,19 @@ pub(super) struct Room {
     pub growth: Growth,
 }
 
+impl Room {
+    /// Where a write of data up to `data_end` ends: at a block's end, and over blocks of an earlier use one zero block later.
+    pub fn end_of_write(&self, data_end: u64, block: u64) -> u64 {
+        let end = round_up(data_end, block);
+        if end < self.stale_end { end + block } else { end }
+    }
+
+    /// Whether more room should be on its way when the data ends at `data_end`.
+    pub fn is_short(&self, data_end: u64) -> bool {
+        self.growth.is_short(self.allocated_end.saturating_sub(data_end))
+    }
+}
+
 /// What one commit writes to one segment.
 #[derive(Debug)]
 pub(super) struct Taken {
@@ -148,8 +161,8 @@ impl LiveSegment {
     /// Whether a batch has to go to a new segment, by the rules of Kafka's `LogSegment.shouldRoll`.
     pub fn should_roll(&self, batch: &AppendBatch, config: &LogConfig, jitter_ms: i64, now_ms: i64) -> bool {
         if self.placed_end == 0 {
-            // An empty segment takes anything, except an offset that its indexes cannot express.
-            return !self.holds_offset(batch.last_offset);
+            // Its base offset is the batch's own: another segment would have no more to offer.
+            return false;
         }
         let waited_ms = match self.first_timestamp {
             Some(first) if batch.max_timestamp != NO_TIMESTAMP => batch.max_timestamp.saturating_sub(first),

@@ -81,7 +81,7 @@ pub fn write_at<B: StableBytes>(
     buffer: B,
     position: u64,
 ) -> impl Future<Output = (io::Result<usize>, B)> + use<B> {
-    Op::start(&executor::current(), Write { file: Arc::clone(file), buffer, position })
+    Op::start(&executor::current(), Write { file: Arc::clone(file), buffer, position, durable: false })
 }
 
 /// Writes the buffers one behind the other at `position`, the first 1024 of them at most. May write less than all.
@@ -90,7 +90,27 @@ pub fn writev_at(
     buffers: Vec<Bytes>,
     position: u64,
 ) -> impl Future<Output = (io::Result<usize>, Vec<Bytes>)> + use<> {
-    Op::start(&executor::current(), Writev { file: Arc::clone(file), buffers, pieces: Vec::new(), position })
+    Op::start(&executor::current(), Writev { file: Arc::clone(file), buffers, pieces: Vec::new(), position, durable: false })
+}
+
+/// As `write_at`, and what was written is on the device when it is done (RWF_DSYNC): one operation where a write and an
+/// `fdatasync` would be two, worth it for a single small write.
+pub fn write_durable_at<B: StableBytes>(
+    file: &Arc<RawFile>,
+    buffer: B,
+    position: u64,
+) -> impl Future<Output = (io::Result<usize>, B)> + use<B> {
+    Op::start(&executor::current(), Write { file: Arc::clone(file), buffer, position, durable: true })
+}
+
+/// As `writev_at`, and what was written is on the device when it is done (RWF_DSYNC).
+pub fn writev_durable_at(
+    file: &Arc<RawFile>,
+    buffers: Vec<Bytes>,
+    position: u64,
+) -> impl Future<Output = (io::Result<usize>, Vec<Bytes>)> + use<> {
+    let pieces = Vec::new();
+    Op::start(&executor::current(), Writev { file: Arc::clone(file), buffers, pieces, position, durable: true })
 }
 
 /// Makes the file's bytes, and of its metadata what is needed to read them, durable.
