@@ -76,7 +76,7 @@ pub struct Log {
     pub(super) seal_jobs: RefCell<VecDeque<SealJob>>,
     pub(super) recovery_point: Cell<Offset>,
     pub(super) sealing: Cell<bool>,
-    /// Anything was appended since the log was opened.
+    /// The files are not what a clean stop leaves behind.
     touched: Cell<bool>,
     /// Records since the last flush, for `flush.messages`.
     unflushed_records: Cell<i64>,
@@ -104,6 +104,9 @@ impl Log {
         let sealed = loaded.sealed.iter().map(SealedSegment::from).collect();
         let live = VecDeque::from([LiveSegment::loaded(loaded.active, block, wall_ms())]);
         let damaged = loaded.damage.as_ref().map(|damage| State::Poisoned { reason: damage.to_string().into() });
+        let report = &loaded.report;
+        let touched =
+            report.created || report.segments_scanned > 0 || report.indexes_rebuilt > 0 || report.cut.is_some();
         Rc::new(Log {
             shard: Rc::clone(shard),
             key: shard.new_key(),
@@ -128,7 +131,7 @@ impl Log {
             seal_jobs: RefCell::default(),
             recovery_point: Cell::new(loaded.recovery_point),
             sealing: Cell::new(false),
-            touched: Cell::new(false),
+            touched: Cell::new(touched),
             unflushed_records: Cell::new(0),
             flush_timer: Cell::new(false),
             last_append_ms: Cell::new(0),
@@ -405,19 +408,18 @@ impl Log {
         self.written_waiters.borrow_mut().reached(end_offset);
         if durable {
             self.flushed_waiters.borrow_mut().reached(end_offset);
-        } else if self.wants_flush(records) {
+        } else if self.shard.options.flush_acks == FlushAcks::All {
             self.shard.flush_soon(self, base_offset, file, end_offset);
+        } else if self.wants_flush(records) {
+            self.flush_written();
         }
         if moved {
             self.notify_visible();
         }
     }
 
-    /// Whether a commit of so many records is to be flushed.
+    /// Whether a commit of so many records is to be flushed under `log.flush.acks=none`.
     fn wants_flush(self: &Rc<Self>, records: i64) -> bool {
-        if self.shard.options.flush_acks == FlushAcks::All {
-            return true;
-        }
         let config = self.config();
         self.unflushed_records.set(self.unflushed_records.get() + records);
         if config.flush_ms < i64::MAX && !self.flush_timer.replace(true) {
@@ -432,11 +434,10 @@ impl Log {
         !self.flushed_waiters.borrow().is_empty() || self.unflushed_records.get() >= config.flush_messages
     }
 
-    /// Flushes what is written and not flushed, as far as it is in the segment that takes writes. Segments before it are
-    /// flushed when they are sealed.
+    /// Flushes what is written and not flushed. While a segment is being sealed, that comes first: it calls again.
     pub(super) fn flush_written(self: &Rc<Self>) {
         let marks = self.offsets.marks();
-        if marks.flushed >= marks.written {
+        if marks.flushed >= marks.written || self.sealing.get() {
             return;
         }
         let front = self.live.borrow().front().map(|segment| segment.base_offset);
@@ -611,6 +612,10 @@ impl Log {
 
     pub(super) fn flush_slot(&self) -> &Cell<Option<u32>> {
         &self.flush_slot
+    }
+
+    pub(super) fn has_no_flush_waiters(&self) -> bool {
+        self.flushed_waiters.borrow().is_empty()
     }
 
     pub(super) fn was_touched(&self) -> bool {

@@ -84,7 +84,7 @@ impl Log {
 
     /// Looks whether a full disk has room again, and if so lets appends in again.
     pub(super) fn start_resume(self: &Rc<Self>) {
-        if self.preparing().replace(true) {
+        if self.extending().get() || self.preparing().replace(true) {
             return;
         }
         let (base_offset, job) = self.prepare_job(true);
@@ -98,6 +98,10 @@ impl Log {
         let dir = self.dir();
         let mut live = self.live().borrow_mut();
         let segment = live.front_mut().expect("a log has a live segment from its opening to its end");
+        if after_full {
+            // The cut takes the room away with the rest.
+            segment.room.allocated_end = segment.written_end;
+        }
         let wanted = segment.room.end_of_write(segment.placed_end, block);
         let from = segment.room.allocated_end.max(segment.written_end);
         let limit = round_up(u64::from(self.config().segment_bytes), block);
