@@ -9,7 +9,17 @@
 //!
 //! The rules are those of Kafka's `LeaderEpochFileCache`.
 
+use std::path::Path;
+
+use crate::runtime::fs;
 use crate::types::{LeaderEpoch, Offset};
+
+use super::checkpoint::{self, Malformed};
+use super::error::LoadError;
+use super::names::LEADER_EPOCH_CHECKPOINT;
+
+/// The largest checkpoint read: an epoch for each of a million starts.
+const CHECKPOINT_BYTES_MAX: usize = 32 << 20;
 
 /// A leader epoch and the offset it began at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -114,5 +124,110 @@ impl LeaderEpochCache {
             let _ = writeln!(text, "{} {}", entry.epoch, entry.start_offset);
         }
         text
+    }
+
+    /// Reads the content of `leader-epoch-checkpoint`.
+    pub fn parse(bytes: &[u8]) -> Result<LeaderEpochCache, Malformed> {
+        let mut cache = LeaderEpochCache::new();
+        checkpoint::for_each_line(bytes, |line| {
+            let mut fields = line.split_ascii_whitespace();
+            let (Some(epoch), Some(start_offset), None) = (fields.next(), fields.next(), fields.next()) else {
+                return Err("not an epoch and an offset");
+            };
+            let epoch = epoch.parse().map_err(|_| "the epoch is no number")?;
+            let start_offset = start_offset.parse().map_err(|_| "the offset is no number")?;
+            if epoch < 0 || start_offset < 0 {
+                return Err("negative");
+            }
+            cache.assign(LeaderEpoch(epoch), Offset(start_offset));
+            Ok(())
+        })?;
+        Ok(cache)
+    }
+
+    /// The epochs of the partition in `dir`; none without the file.
+    pub fn read(dir: &Path) -> Result<Option<LeaderEpochCache>, LoadError> {
+        let path = dir.join(LEADER_EPOCH_CHECKPOINT);
+        let bytes =
+            fs::if_exists(fs::read_bounded(&path, CHECKPOINT_BYTES_MAX)).map_err(LoadError::io("read", &path))?;
+        bytes.map(|bytes| LeaderEpochCache::parse(&bytes).map_err(|wrong| wrong.at(&path))).transpose()
+    }
+
+    /// Writes the checkpoint file of the partition in `dir`, durably. Blocks; not for a shard thread.
+    pub fn write(&self, dir: &Path) -> Result<(), LoadError> {
+        let path = dir.join(LEADER_EPOCH_CHECKPOINT);
+        fs::write_atomic(&path, self.encode().as_bytes()).map_err(LoadError::io("write", &path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache(entries: &[(i32, i64)]) -> LeaderEpochCache {
+        LeaderEpochCache::from_entries(
+            entries.iter().map(|&(epoch, start)| EpochEntry { epoch: LeaderEpoch(epoch), start_offset: Offset(start) }),
+        )
+    }
+
+    fn pairs(cache: &LeaderEpochCache) -> Vec<(i32, i64)> {
+        cache.entries().iter().map(|entry| (entry.epoch.0, entry.start_offset.0)).collect()
+    }
+
+    #[test]
+    fn kafkas_own_text_is_read_and_written() {
+        let text = "0\n3\n0 0\n2 17\n5 400\n";
+        let read = LeaderEpochCache::parse(text.as_bytes()).unwrap();
+        assert_eq!(pairs(&read), [(0, 0), (2, 17), (5, 400)]);
+        assert_eq!(read.encode(), text);
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(LeaderEpochCache::read(dir.path()).unwrap(), None);
+        read.write(dir.path()).unwrap();
+        assert_eq!(LeaderEpochCache::read(dir.path()).unwrap(), Some(read));
+        for (text, line) in [("0\n1\n1\n", 3), ("0\n1\n-1 4\n", 3), ("0\n1\n1 x\n", 3), ("0\n2\n1 4\n", 2)] {
+            assert_eq!(LeaderEpochCache::parse(text.as_bytes()).unwrap_err().line, line, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_new_epoch_drops_what_contradicts_it() {
+        let mut epochs = cache(&[(1, 0), (2, 10), (4, 20)]);
+        assert!(!epochs.assign(LeaderEpoch(4), Offset(25)), "known already");
+        assert!(!epochs.assign(LeaderEpoch::UNKNOWN, Offset(25)));
+        assert!(epochs.assign(LeaderEpoch(5), Offset(20)), "an epoch without records is replaced");
+        assert_eq!(pairs(&epochs), [(1, 0), (2, 10), (5, 20)]);
+        assert!(epochs.assign(LeaderEpoch(3), Offset(15)));
+        assert_eq!(pairs(&epochs), [(1, 0), (2, 10), (3, 15)]);
+        assert!(epochs.assign(LeaderEpoch(3), Offset(12)), "an epoch is moved to the front only");
+        assert_eq!(pairs(&epochs), [(1, 0), (2, 10), (3, 12)]);
+        assert_eq!(epochs.latest().unwrap().epoch, LeaderEpoch(3));
+    }
+
+    #[test]
+    fn end_offsets_are_those_of_kafka() {
+        let epochs = cache(&[(2, 10), (4, 20), (5, 30)]);
+        let end = |epoch| epochs.end_offset_for(LeaderEpoch(epoch), Offset(99)).map(|(epoch, end)| (epoch.0, end.0));
+        assert_eq!(end(5), Some((5, 99)));
+        assert_eq!(end(4), Some((4, 30)));
+        assert_eq!(end(3), Some((2, 20)));
+        assert_eq!(end(1), Some((1, 10)), "older than all that are kept");
+        assert_eq!(end(6), None);
+        assert_eq!(end(-1), None);
+        assert_eq!(LeaderEpochCache::new().end_offset_for(LeaderEpoch(0), Offset(0)), None);
+    }
+
+    #[test]
+    fn epochs_are_cut_with_the_log() {
+        let mut epochs = cache(&[(2, 10), (4, 20), (5, 30)]);
+        assert!(!epochs.truncate_from_end(Offset(31)));
+        assert!(epochs.truncate_from_end(Offset(30)));
+        assert_eq!(pairs(&epochs), [(2, 10), (4, 20)]);
+        assert!(!epochs.truncate_from_start(Offset(5)));
+        assert!(epochs.truncate_from_start(Offset(15)));
+        assert_eq!(pairs(&epochs), [(2, 15), (4, 20)]);
+        assert!(epochs.truncate_from_start(Offset(20)));
+        assert_eq!(pairs(&epochs), [(4, 20)]);
+        assert_eq!(epochs.epoch_for_offset(Offset(19)), None);
+        assert_eq!(epochs.epoch_for_offset(Offset(20)), Some(LeaderEpoch(4)));
     }
 }

@@ -96,7 +96,8 @@ pub enum FileKind {
 
 impl FileKind {
     pub fn of(name: &str) -> FileKind {
-        if name.ends_with(DELETED_SUFFIX) {
+        // Kafka leaves a deleted snapshot of the metadata log to those who load the catalog.
+        if name.ends_with(DELETED_SUFFIX) && !name.ends_with(".checkpoint.deleted") {
             return FileKind::Deleted;
         }
         let Some((digits, suffix)) = name.split_at_checked(20) else { return FileKind::Other };
@@ -205,6 +206,8 @@ mod tests {
             ("99999999999999999999.log", FileKind::Other),
             ("0000000000000000004x.log", FileKind::Other),
             ("42.log", FileKind::Other),
+            ("00000000000000000042-0000000001.checkpoint", FileKind::Other),
+            ("00000000000000000042-0000000001.checkpoint.deleted", FileKind::Other),
             ("leader-epoch-checkpoint", FileKind::Other),
             ("äääääääääää.log", FileKind::Other),
         ] {
