@@ -19,7 +19,7 @@ use super::index::TimestampOffset;
 use super::log::Log;
 use super::log_shard::{FlushAcks, LogShard};
 use super::segment::{LiveSegment, Taken};
-use super::space::{round_down, round_up};
+use super::space::round_down;
 
 /// A partition's commit takes no more than this, unless its first batch alone is larger.
 pub const COMMIT_BYTES_MAX: u64 = 4 << 20;
@@ -164,6 +164,8 @@ impl Log {
         if commit.durable {
             shard.end_durable_write(&self);
         }
+        drop(file);
+        shard.trim_descriptors();
         self.next_commit();
         shard.run_appender();
     }

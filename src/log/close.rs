@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::runtime::fs::{self, OpenFlags};
+use crate::runtime::fs;
 use crate::runtime::{offload, spawn};
 use crate::types::{KafkaUuid, Offset};
 
@@ -122,9 +122,4 @@ impl Log {
         self.shard().tails.forget_from(self, Offset(0));
         self.shard().indexes.forget(self.key());
     }
-}
-
-/// Opens a sealed segment for readers.
-pub(super) fn reader_flags(direct: bool) -> OpenFlags {
-    OpenFlags::READ.direct(direct)
 }

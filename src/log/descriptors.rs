@@ -45,20 +45,42 @@ impl Descriptors {
     #[must_use]
     pub fn insert(&self, key: SegmentKey, file: Arc<RawFile>) -> Vec<Arc<RawFile>> {
         let used = self.tick();
-        let mut open = self.open.borrow_mut();
-        let mut closed: Vec<_> = open.insert(key, Open { file, used }).map(|old| old.file).into_iter().collect();
-        if open.len() > self.budget {
-            // An eighth at once, so that the search for the oldest is rare.
-            let mut idle: Vec<_> = open
-                .iter()
-                .filter(|(other, entry)| **other != key && Arc::strong_count(&entry.file) == 1)
-                .map(|(other, entry)| (entry.used, *other))
-                .collect();
-            idle.sort_unstable();
-            let surplus = open.len() - self.budget + self.budget / 8;
-            closed.extend(idle.iter().take(surplus).filter_map(|(_, key)| open.remove(key)).map(|entry| entry.file));
-        }
+        let mut closed = self.surplus(Some(key));
+        closed.extend(self.open.borrow_mut().insert(key, Open { file, used }).map(|old| old.file));
         closed
+    }
+
+    /// Takes out what is open beyond the budget and not in use.
+    #[must_use]
+    pub fn trim(&self) -> Vec<Arc<RawFile>> {
+        self.surplus(None)
+    }
+
+    /// Makes room for `wanted`, if it is not open already.
+    fn surplus(&self, wanted: Option<SegmentKey>) -> Vec<Arc<RawFile>> {
+        let mut open = self.open.borrow_mut();
+        let len = open.len() + usize::from(wanted.is_some_and(|key| !open.contains_key(&key)));
+        if len <= self.budget {
+            return Vec::new();
+        }
+        let mut idle: Vec<_> = open
+            .iter()
+            .filter(|(_, entry)| Arc::strong_count(&entry.file) == 1)
+            .map(|(key, entry)| (entry.used, *key))
+            .collect();
+        idle.sort_unstable();
+        // An eighth more at once, so that the search for the oldest is rare.
+        let surplus = len - self.budget + self.budget / 8;
+        idle.iter().take(surplus).filter_map(|(_, key)| open.remove(key)).map(|entry| entry.file).collect()
+    }
+
+    /// Whether so many are in use that no more should be opened now.
+    pub fn is_overdrawn(&self) -> bool {
+        self.open.borrow().len() >= self.budget + self.budget / 4 + 1
+    }
+
+    pub fn is_over_budget(&self) -> bool {
+        self.open.borrow().len() > self.budget
     }
 
     #[must_use]

@@ -187,7 +187,8 @@ impl File {
                 IoMode::Direct if !have.is_multiple_of(crate::runtime::file::ALIGNMENT) => break,
                 _ => have,
             };
-            let (result, more) = ring::read_at(self.raw(), AlignedBuf::with_capacity(bytes - from), position + from as u64).await;
+            let (result, more) =
+                ring::read_at(self.raw(), AlignedBuf::with_capacity(bytes - from), position + from as u64).await;
             if result? == 0 {
                 break;
             }

@@ -93,8 +93,10 @@ impl LogShard {
                     Err(error) => entry.log.poison(&format!("flushing segment {} failed: {error}", entry.base_offset)),
                 }
             }
-            for entry in &set {
-                entry.log.next_commit();
+            let logs: Vec<_> = set.into_iter().map(|entry| entry.log).collect();
+            self.trim_descriptors();
+            for log in logs {
+                log.next_commit();
             }
         }
     }

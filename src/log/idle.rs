@@ -2,6 +2,7 @@
 
 use std::io;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 
 use crate::runtime::fs::{self, OpenFlags};
 use crate::runtime::{offload, sleep, spawn, wall_ms};
@@ -45,11 +46,11 @@ impl Log {
         let path = names::log_file(&self.dir(), base_offset);
         let file = shard.descriptors.remove((self.key(), base_offset));
         let result = offload(move || {
-            let cut = |file| fs::truncate(file, written_end);
-            match &file {
-                Some(file) => cut(file),
-                None => fs::open(&path, OpenFlags::READ_WRITE).and_then(|file| cut(&file)),
-            }
+            let file = match file {
+                Some(file) => file,
+                None => Arc::new(fs::open(&path, OpenFlags::READ_WRITE)?),
+            };
+            fs::truncate(&file, written_end)
         })
         .await;
         self.preparing().set(false);

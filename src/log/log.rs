@@ -38,9 +38,13 @@ const FULL_RETRY_MS: i64 = 100;
 pub(super) enum State {
     Open,
     /// The disk is full. Nothing above the written offset exists any more.
-    Full { tried_ms: i64 },
+    Full {
+        tried_ms: i64,
+    },
     /// A write or flush failed.
-    Poisoned { reason: Arc<str> },
+    Poisoned {
+        reason: Arc<str>,
+    },
     /// Closing or closed: what is placed is still written.
     Closed,
 }

@@ -104,7 +104,10 @@ pub struct LogShard {
 
 impl fmt::Debug for LogShard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LogShard").field("options", &self.options).field("stats", &self.stats.get()).finish_non_exhaustive()
+        f.debug_struct("LogShard")
+            .field("options", &self.options)
+            .field("stats", &self.stats.get())
+            .finish_non_exhaustive()
     }
 }
 
@@ -163,6 +166,13 @@ impl LogShard {
 
     pub(super) fn is_direct(&self) -> bool {
         self.options.io == IoMode::Direct
+    }
+
+    /// Closes what is open beyond the budget, now that an operation is over.
+    pub(super) fn trim_descriptors(&self) {
+        if self.descriptors.is_over_budget() {
+            LogShard::close_files(self.descriptors.trim());
+        }
     }
 
     /// Closes files on a helper thread: the last close of a large removed file frees its blocks and takes its time.

@@ -4,10 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::runtime::file::RawFile;
 use crate::runtime::fs::{self, OpenFlags};
-use crate::runtime::{offload, spawn, wall_ms};
+use crate::runtime::{offload, sleep, spawn, wall_ms};
 use crate::types::Offset;
 
 use super::appender::is_disk_full;
@@ -16,8 +17,11 @@ use super::log::{Log, State};
 use super::names;
 use super::space::{STEP_BYTES_MIN, round_down, round_up};
 
+/// How long to wait before looking again whether a descriptor is free.
+const DESCRIPTOR_WAIT: Duration = Duration::from_millis(2);
+
 /// The blocking part, for a helper thread.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Job {
     path: PathBuf,
     dir: Arc<Path>,
@@ -131,7 +135,24 @@ impl Log {
     async fn prepare(self: Rc<Self>, base_offset: Offset, job: Job) {
         let path = job.path.clone();
         let opened = job.file.is_none();
-        let result = match offload(move || job.run()).await {
+        while opened && self.shard().descriptors.is_overdrawn() {
+            // All are in use by operations, which end.
+            self.shard().trim_descriptors();
+            sleep(DESCRIPTOR_WAIT).await;
+        }
+        let mut result = offload({
+            let job = job.clone();
+            move || job.run()
+        })
+        .await;
+        while result.as_ref().is_err_and(no_descriptor_left) {
+            tracing::warn!("{}: too many open files; waiting for one to be closed", path.display());
+            sleep(DESCRIPTOR_WAIT * 50).await;
+            let job = job.clone();
+            result = offload(move || job.run()).await;
+        }
+        drop(job);
+        let result = match result {
             Ok(done) => {
                 if opened {
                     self.keep_open(base_offset, &done.file);
@@ -143,7 +164,9 @@ impl Log {
         self.preparing().set(false);
         match result {
             Ok((done, tail)) => {
-                if let Some(segment) = self.live().borrow_mut().front_mut().filter(|front| front.base_offset == base_offset) {
+                if let Some(segment) =
+                    self.live().borrow_mut().front_mut().filter(|front| front.base_offset == base_offset)
+                {
                     let room = &mut segment.room;
                     room.created |= done.created;
                     room.allocated_end = done.allocated_end.unwrap_or(room.allocated_end);
@@ -234,4 +257,9 @@ impl Log {
             *state = State::Open;
         }
     }
+}
+
+/// EMFILE and ENFILE: the limits of the process and of the system.
+fn no_descriptor_left(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(24 | 23))
 }

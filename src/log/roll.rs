@@ -88,7 +88,8 @@ impl Log {
 
     /// Takes segments whose last write is done out of the way of the next one.
     pub(super) fn seal_finished(self: &Rc<Self>) {
-        if self.committing().get() || self.extending().get() || matches!(*self.state().borrow(), State::Poisoned { .. }) {
+        if self.committing().get() || self.extending().get() || matches!(*self.state().borrow(), State::Poisoned { .. })
+        {
             return;
         }
         let mut live = self.live().borrow_mut();

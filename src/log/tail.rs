@@ -32,7 +32,13 @@ pub(super) struct Tail {
 impl Tail {
     /// Takes the batches that hold `from` to `end_exclusive`, whole ones, while they fit into `bytes_max`; the first one
     /// whatever its size if `at_least_one`. `None` when the tail does not reach back to `from`.
-    pub fn read(&self, from: Offset, end_exclusive: Offset, bytes_max: usize, at_least_one: bool) -> Option<Vec<Bytes>> {
+    pub fn read(
+        &self,
+        from: Offset,
+        end_exclusive: Offset,
+        bytes_max: usize,
+        at_least_one: bool,
+    ) -> Option<Vec<Bytes>> {
         if self.batches.front()?.base_offset > from {
             return None;
         }

@@ -90,7 +90,10 @@ pub fn writev_at(
     buffers: Vec<Bytes>,
     position: u64,
 ) -> impl Future<Output = (io::Result<usize>, Vec<Bytes>)> + use<> {
-    Op::start(&executor::current(), Writev { file: Arc::clone(file), buffers, pieces: Vec::new(), position, durable: false })
+    Op::start(
+        &executor::current(),
+        Writev { file: Arc::clone(file), buffers, pieces: Vec::new(), position, durable: false },
+    )
 }
 
 /// As `write_at`, and what was written is on the device when it is done (RWF_DSYNC): one operation where a write and an

@@ -27,7 +27,10 @@ unsafe impl<B: StableBytes> Operation for Write<B> {
         let bytes = self.buffer.as_ref();
         // A longer buffer becomes a short write, which the caller continues.
         let count = u32::try_from(bytes.len()).unwrap_or(u32::MAX).min(1 << 30);
-        opcode::Write::new(fd(&*self.file), bytes.as_ptr(), count).offset(self.position).rw_flags(dsync_flag(self.durable)).build()
+        opcode::Write::new(fd(&*self.file), bytes.as_ptr(), count)
+            .offset(self.position)
+            .rw_flags(dsync_flag(self.durable))
+            .build()
     }
 
     fn complete(self, completion: Completion) -> Self::Output {
