@@ -9,6 +9,7 @@ use crate::types::{Offset, TopicId, TopicPartition};
 use super::config::LogConfig;
 use super::epoch::LeaderEpochCache;
 use super::index::{SegmentIndexes, TimestampOffset};
+use super::producers::ProducerTable;
 
 /// How to load (or make) one partition's log.
 #[derive(Clone, Debug)]
@@ -51,6 +52,8 @@ pub struct LoadedLog {
     /// The segment that appends continue. Its `.log` ends with its last batch; its index files on disk are stale.
     pub active: LoadedActive,
     pub epochs: LeaderEpochCache,
+    /// The state of the producers at the log's end.
+    pub producers: ProducerTable,
     /// Set: the partition stays offline (`KAFKA_STORAGE_ERROR`), and its files are as they were found.
     pub damage: Option<Damage>,
     pub report: RecoveryReport,
@@ -115,7 +118,7 @@ impl fmt::Display for Damage {
 pub struct RecoveryReport {
     pub segments_scanned: u32,
     pub bytes_scanned: u64,
-    /// Segments whose index files were made anew.
+    /// Segments whose index files were missing or damaged, and were made anew.
     pub indexes_rebuilt: u32,
     /// What was cut off behind the log's end.
     pub cut: Option<Cut>,
@@ -129,7 +132,11 @@ pub struct Cut {
     pub segment: PathBuf,
     /// The size that the segment has now.
     pub position: u64,
-    /// How many bytes were there that are not zero-filled room.
+    /// How many bytes were there, up to the last one that is not zero.
     pub bytes: u64,
+    /// Batches of an earlier use of the file were among them.
+    pub stale: bool,
+    /// Segments behind this one that were removed.
+    pub segments_removed: u32,
     pub reason: String,
 }

@@ -77,9 +77,11 @@ pub(super) fn look_behind(file: &RawFile, size: u64, from: u64, next: Continuati
             at = found + header.size();
             behind.note(start, end, &header, next);
         }
-        // What is left of the buffer is too short for a header, unless the file ends with it.
-        let looked_at = at.max(count.saturating_sub(BATCH_HEADER_BYTES - 1)).max(1);
-        position += looked_at as u64;
+        if count == 0 || position + count as u64 >= size {
+            break;
+        }
+        // The rest of the buffer is too short for a header and is read again with what follows.
+        position += at.max(count.saturating_sub(BATCH_HEADER_BYTES - 1)).max(1) as u64;
     }
     Ok(behind)
 }
@@ -152,6 +154,11 @@ mod tests {
         look_behind(&file, bytes.len() as u64, from, next).unwrap()
     }
 
+    /// A batch's last byte may be zero: the count of a record's headers.
+    fn used(bytes: &[u8]) -> u64 {
+        bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last as u64 + 1)
+    }
+
     #[test]
     fn zeros_are_nothing() {
         assert_eq!(look(&[0; 10_000], 100, 0, 0), Behind { used_to: 100, ..Behind::default() });
@@ -166,11 +173,11 @@ mod tests {
             bytes.extend_from_slice(&later);
             bytes.extend_from_slice(&batch(53, 1, 4, b"last"));
             let start = gap + later.len();
-            let end = bytes.len() as u64;
+            let (end, used_to) = (bytes.len() as u64, used(&bytes));
             bytes.extend_from_slice(&[0; 5000]);
             let found = look(&bytes, 0, 40, 4);
             let furthest = LaterBatch { position: start as u64, end, base_offset: Offset(53) };
-            assert_eq!(found, Behind { furthest: Some(furthest), stale: false, used_to: end }, "gap {gap}");
+            assert_eq!(found, Behind { furthest: Some(furthest), stale: false, used_to }, "gap {gap}");
             assert!(look(&bytes, 0, 54, 4).stale, "lower offsets");
             assert!(look(&bytes, 0, 40, 5).furthest.is_none(), "lower epochs");
         }
@@ -181,7 +188,7 @@ mod tests {
         let inner = batch(1000, 1, 9, b"x");
         let bytes = batch(3, 1, 0, &inner);
         let found = look(&bytes, 0, 40, 1);
-        assert_eq!(found, Behind { furthest: None, stale: true, used_to: bytes.len() as u64 });
+        assert_eq!(found, Behind { furthest: None, stale: true, used_to: used(&bytes) });
     }
 
     #[test]
