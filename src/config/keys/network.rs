@@ -45,7 +45,7 @@ keys! {NETWORK:
     "max.connection.creation.rate" = "2147483647", INT.at_least(0), Medium, ClusterWide, Effect::Ignored(NO_QUOTAS);
     /// How many requests may wait for a thread.
     "queued.max.requests" = "500", INT.at_least(1), High, ReadOnly,
-        Effect::Ignored("requests in flight are bounded per connection (max.requests.in.flight.per.connection) and in bytes (queued.max.request.bytes)");
+        Effect::Ignored("max.requests.in.flight.per.connection and queued.max.request.bytes bound requests");
     /// Memory for requests that were received and not yet answered, over all shards. Above it shards stop reading
     /// from their connections until answers have left.
     "queued.max.request.bytes" = "268435456", LONG, Medium, ReadOnly;
