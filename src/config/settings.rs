@@ -258,6 +258,10 @@ impl Intake {
             return Ok(());
         }
         let setting = check(key, &assignment.value, &origin)?;
+        if matches!(origin, Origin::Profile(_)) && key.default == Some(setting.value.as_str()) {
+            // A profile that explains a default does not set it: DescribeConfigs would call it configured.
+            return Ok(());
+        }
         if let Effect::Ignored(reason) = key.effect {
             self.note_without_effect(reason, name);
         }

@@ -48,7 +48,7 @@ pub fn render(config: &BrokerConfig, facts: &Facts, color: bool) -> String {
         line("listening", &listening(endpoint), false);
     }
     if let Some(admin) = &facts.admin {
-        line("admin", &format!("http://{admin}/metrics, /health/ready, /health/live"), false);
+        line("admin", &format!("http://{admin}/metrics"), false);
     }
     line("open files", &facts.descriptors.to_string(), false);
     out

@@ -145,7 +145,7 @@ impl Embedded {
 }
 
 /// All that can fail before data is touched, the cheapest first.
-fn prepare(config: BrokerConfig, ending: Ending) -> Result<(Start, Option<std::net::TcpListener>), StartError> {
+fn prepare(mut config: BrokerConfig, ending: Ending) -> Result<(Start, Option<std::net::TcpListener>), StartError> {
     let limit = threads::raise_open_files_limit()
         .map_err(|error| StartError::Internal { what: format!("the limit of open files is not known ({error})") })?;
     let needed = limits::descriptors_reserved(config.shards) as u64 + limits::OPEN_FILES_MIN as u64;
@@ -153,6 +153,8 @@ fn prepare(config: BrokerConfig, ending: Ending) -> Result<(Start, Option<std::n
         return Err(StartError::TooFewDescriptors { limit, needed });
     }
     let directory = Directory::open(&config.directory)?;
+    // Absolute from here on: what is written about a path should not depend on where one stands.
+    config.directory.clone_from(&directory.path);
     let (io, _) = directory.io_mode(config.log.io);
     let endpoints = addresses::probe(&config)?;
     let admin_socket = config.admin.as_ref().map(addresses::bind_admin).transpose()?;

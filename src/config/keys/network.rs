@@ -13,7 +13,7 @@ keys! {NETWORK:
     "advertised.listeners" = null, LIST, High, ReadOnly;
     /// Which security protocol each listener speaks, as NAME:PROTOCOL. Only PLAINTEXT works so far.
 
-           "listener.security.protocol.map" = "PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL", TEXT, Low, PerBroker;
+           "listener.security.protocol.map" = "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT", TEXT, Low, PerBroker;
     /// Listeners that open before the authorizer is ready.
     "early.start.listeners" = null, LIST, High, ReadOnly, Effect::Ignored(SINGLE_NODE);
     /// How many connections may wait to be accepted on a listener; the kernel caps it at net.core.somaxconn.
