@@ -36,7 +36,7 @@ pub enum StartError {
     Ring(SetupError),
     /// The limit of open files is too low for a single shard.
     TooFewDescriptors { limit: u64, needed: u64 },
-    /// The log's level is not one.
+    /// The system refused something ordinary, such as a thread, or a bug of ours.
     Internal { what: String },
 }
 
@@ -130,7 +130,7 @@ impl fmt::Display for StartError {
                 "The limit of {limit} open files is too low, at least {needed} are needed: raise it (ulimit -n, or \
                  LimitNOFILE= of the systemd unit)."
             ),
-            StartError::Internal { what } => write!(f, "Something is wrong in the broker itself: {what}."),
+            StartError::Internal { what } => write!(f, "Something unexpected stopped the broker: {what}."),
         }
     }
 }
