@@ -1,1 +1,3 @@
 //! The one integration-test binary; each module opens with what it shows.
+
+mod protocol_oracle;

@@ -279,6 +279,10 @@ impl Shard {
     }
 
     fn turn(&self, main_ready: impl Fn() -> bool) {
+        // Behind the tasks, which give buffers back, and before the sleep, which may be long.
+        if let Some(buffers) = self.recv_buffers.get() {
+            buffers.relieve(&self.driver);
+        }
         let mut wait = Wait::No;
         if self.is_idle() && !main_ready() && !self.spin(&main_ready) {
             self.remote.fall_asleep();
@@ -300,9 +304,6 @@ impl Shard {
         self.refresh_clock();
         self.timers.fire(self.now.get());
         self.take_remote();
-        if let Some(buffers) = self.recv_buffers.get() {
-            buffers.relieve(&self.driver);
-        }
     }
 
     /// Watches for work for the configured while; true when there is some.

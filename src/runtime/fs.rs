@@ -14,7 +14,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::fcntl::{FallocateFlags, Flock, FlockArg};
+use nix::{
+    errno::Errno,
+    fcntl::{FallocateFlags, FcntlArg, Flock, FlockArg},
+};
 
 use super::file::RawFile;
 
@@ -244,6 +247,29 @@ pub struct DirEntry {
     pub modified_ms: i64,
 }
 
+/// The names in a directory and whether each is a directory, in no order and without looking at what they name. A name
+/// that is not UTF-8 is none of Kafka's or ours and is left out.
+pub fn list(path: &Path) -> io::Result<Vec<(String, bool)>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        let is_dir = entry.file_type()?.is_dir();
+        if let Ok(name) = entry.file_name().into_string() {
+            names.push((name, is_dir));
+        }
+    }
+    Ok(names)
+}
+
+/// Turns "there is no such file" into `None`.
+pub fn if_exists<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// The entries of a directory, sorted by name. Entries that vanish meanwhile are left out.
 pub fn read_dir(path: &Path) -> io::Result<Vec<DirEntry>> {
     let mut entries = Vec::new();
@@ -389,13 +415,34 @@ pub fn fs_info(path: &Path) -> io::Result<FsInfo> {
 #[derive(Debug)]
 pub struct FileLock(#[allow(dead_code)] Flock<File>);
 
-/// Takes the lock of a file, made if need be; `None` if another process holds it. Its content is left alone.
+/// Takes the lock of a file, made if need be; `None` if another process holds it. Its content is left alone. Both kinds of
+/// lock are taken: flock, and the record lock that Java's `FileChannel.tryLock`, and so Apache Kafka, asks for.
 pub fn lock(path: &Path) -> io::Result<Option<FileLock>> {
     let file = open_file(path, OpenFlags { read: false, ..OpenFlags::CREATE })?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Some(FileLock(lock))),
-        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
-        Err((_, error)) => Err(error.into()),
+    let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => lock,
+        Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+        Err((_, error)) => return Err(error.into()),
+    };
+    let whole =
+        libc::flock { l_type: libc::F_WRLCK as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 };
+    match nix::fcntl::fcntl(lock.as_fd(), FcntlArg::F_OFD_SETLK(&whole)) {
+        // A file system without record locks still has the other kind.
+        Ok(_) | Err(Errno::ENOLCK | Errno::EINVAL | Errno::EOPNOTSUPP) => Ok(Some(FileLock(lock))),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Where the next bytes that were ever written begin, at `position` or behind it; `None` if there are none, which reads
+/// as zeros. A file system that cannot tell has data everywhere.
+pub fn next_data(file: &RawFile, position: u64) -> io::Result<Option<u64>> {
+    let at = i64::try_from(position).map_err(|_| io::ErrorKind::InvalidInput)?;
+    match nix::unistd::lseek(file.as_fd(), at, nix::unistd::Whence::SeekData) {
+        Ok(found) => Ok(Some(u64::try_from(found).unwrap_or(position))),
+        Err(Errno::ENXIO) => Ok(None),
+        Err(Errno::EINVAL | Errno::EOPNOTSUPP) => Ok(Some(position)),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -415,6 +462,12 @@ pub fn read_bounded(path: impl AsRef<Path>, bytes_max: usize) -> io::Result<Vec<
 /// Replaces a file so that a crash at any moment leaves the old content or the new: a temporary file beside it, synced,
 /// renamed, and the directory synced. The temporary name is the file's with `.tmp` behind it, as Kafka's checkpoints.
 pub fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> {
+    replace(path, content)?;
+    sync_parent(path)
+}
+
+/// Like [`write_atomic`], for several files of one directory that is to be synced afterwards.
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".tmp");
     let temporary = PathBuf::from(name);
@@ -422,8 +475,7 @@ pub fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> {
     file.write_all(content)?;
     file.sync_all()?;
     drop(file);
-    rename(&temporary, path)?;
-    sync_parent(path)
+    rename(&temporary, path)
 }
 
 /// Writes a new file, or over an old one, and syncs it, but not its name.

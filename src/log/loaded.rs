@@ -1,0 +1,135 @@
+//! What loading a partition is asked, and what it answers: plain data that is made on a loading thread and moved
+//! to the shard that owns the partition.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::types::{Offset, TopicId, TopicPartition};
+
+use super::config::LogConfig;
+use super::epoch::LeaderEpochCache;
+use super::index::{SegmentIndexes, TimestampOffset};
+
+/// How to load (or make) one partition's log.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// The partition's own directory, `<log dir>/<topic>-<n>`; made if it is not there.
+    pub dir: PathBuf,
+    pub topic_partition: TopicPartition,
+    pub topic_id: TopicId,
+    pub config: LogConfig,
+    /// The log directory was stopped cleanly: indexes and ends are what they seem.
+    pub clean: bool,
+    /// Everything below is known to be flushed (`recovery-point-offset-checkpoint`), 0 if not known.
+    pub recovery_point: Offset,
+    /// From `log-start-offset-checkpoint`; 0 if not known.
+    pub log_start_offset: Offset,
+    /// The files were written by another broker: its active segment is sealed and a new one begun.
+    pub adopted: bool,
+    /// How many bytes behind the flushed end a batch of this partition can have been written before the power
+    /// went. A valid batch further behind a cut is damage. `u64::MAX` where nothing was flushed in order.
+    pub commit_reach_bytes: u64,
+    /// Cut at damage instead of leaving the partition offline: the operator knows that records will be lost.
+    pub accept_damage: bool,
+    /// Wall-clock time, for the expiry of producers.
+    pub now_ms: i64,
+}
+
+/// A partition's log as it is on disk, ready for appends.
+#[derive(Debug)]
+pub struct LoadedLog {
+    pub dir: PathBuf,
+    pub topic_partition: TopicPartition,
+    pub topic_id: TopicId,
+    pub config: LogConfig,
+    pub log_start_offset: Offset,
+    /// One past the last record. All below is on the device.
+    pub log_end_offset: Offset,
+    pub recovery_point: Offset,
+    /// Complete segments, by base offset; their indexes are on disk.
+    pub sealed: Vec<LoadedSegment>,
+    /// The segment that appends continue. Its `.log` ends with its last batch; its index files on disk are stale.
+    pub active: LoadedActive,
+    pub epochs: LeaderEpochCache,
+    /// Set: the partition stays offline (`KAFKA_STORAGE_ERROR`), and its files are as they were found.
+    pub damage: Option<Damage>,
+    pub report: RecoveryReport,
+}
+
+/// A segment that no append goes to any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LoadedSegment {
+    pub base_offset: Offset,
+    pub size_bytes: u64,
+    /// The greatest timestamp, where the load came by it; else the last entry of its time index says it.
+    pub largest: Option<TimestampOffset>,
+}
+
+/// The segment that appends go to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LoadedActive {
+    pub base_offset: Offset,
+    pub size_bytes: u64,
+    pub indexes: SegmentIndexes,
+    /// The greatest timestamp of the first batch, by which the segment is rolled (`segment.ms`).
+    pub first_timestamp: Option<i64>,
+}
+
+/// Acknowledged bytes that are not what they were: not for the broker to repair on its own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Damage {
+    pub segment: PathBuf,
+    /// Where the unbroken prefix of the segment ends.
+    pub position: u64,
+    /// The offset of the first record that is not there any more.
+    pub offset: Offset,
+    pub kind: DamageKind,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DamageKind {
+    /// The log ends below what was known to be flushed.
+    BelowRecoveryPoint { recovery_point: Offset },
+    /// A valid batch lies further behind than unflushed writes reach.
+    ValidBatchBehind { segment: PathBuf, position: u64, base_offset: Offset },
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is damaged at byte {}, offset {}: ", self.segment.display(), self.position, self.offset)?;
+        match &self.kind {
+            DamageKind::BelowRecoveryPoint { recovery_point } => {
+                write!(f, "everything below offset {recovery_point} had been flushed")
+            }
+            DamageKind::ValidBatchBehind { segment, position, base_offset } => write!(
+                f,
+                "a valid batch with offset {base_offset} lies behind it ({} at byte {position})",
+                segment.display()
+            ),
+        }
+    }
+}
+
+/// What recovery found and did, for the start log.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RecoveryReport {
+    pub segments_scanned: u32,
+    pub bytes_scanned: u64,
+    /// Segments whose index files were made anew.
+    pub indexes_rebuilt: u32,
+    /// What was cut off behind the log's end.
+    pub cut: Option<Cut>,
+    /// The directory was made by this load.
+    pub created: bool,
+}
+
+/// A torn tail that was cut off.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cut {
+    pub segment: PathBuf,
+    /// The size that the segment has now.
+    pub position: u64,
+    /// How many bytes were there that are not zero-filled room.
+    pub bytes: u64,
+    pub reason: String,
+}

@@ -1,0 +1,291 @@
+//! Reads the batches of segments one after the other, in bounded memory and with plain blocking calls: for
+//! recovery, and for what is replayed at a start (the catalog, committed offsets).
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::record::{BATCH_HEADER_BYTES, BatchError, BatchHeader};
+use crate::runtime::file::RawFile;
+use crate::runtime::fs::{self, OpenFlags};
+use crate::types::Offset;
+
+use super::names::{self, FileKind};
+
+/// How much is read at a time. Large enough for a disk's full speed, small enough for a thread per core.
+const READ_BYTES: usize = 256 << 10;
+/// How much is read for a header alone, when the batches are larger than what is read at a time.
+const SKIP_READ_BYTES: usize = 4096;
+/// The largest batch handed out whole; producers are held to far less by `max.message.bytes`.
+const BATCH_BYTES_MAX: usize = 1 << 30;
+
+/// Where the CRC of a batch begins to count.
+const CRC_COVERS_FROM: usize = 21;
+const CRC_AT: usize = 17;
+
+/// Why a scan cannot go on.
+#[derive(Debug)]
+pub enum ScanError {
+    /// The bytes at `position` of the segment are no batch.
+    Broken {
+        segment: PathBuf,
+        position: u64,
+        what: BatchError,
+    },
+    Io {
+        segment: PathBuf,
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for ScanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ScanError::Broken { segment, position, what } => {
+                write!(f, "{} has no valid batch at byte {position}: {what}", segment.display())
+            }
+            ScanError::Io { segment, source } => write!(f, "cannot read {}: {source}", segment.display()),
+        }
+    }
+}
+
+impl std::error::Error for ScanError {}
+
+/// The batches of one segment file, from the front. The file must not grow meanwhile.
+#[derive(Debug)]
+pub struct SegmentScanner {
+    path: PathBuf,
+    file: RawFile,
+    size: u64,
+    /// Where the current batch begins, and its size; 0 before the first.
+    position: u64,
+    batch_bytes: usize,
+    buffer: Vec<u8>,
+    /// The position in the file of the buffer's first byte.
+    buffered_from: u64,
+    /// The last batch was longer than what was read at a time: read less, and skip.
+    skipping: bool,
+}
+
+impl SegmentScanner {
+    pub fn open(path: &Path) -> Result<SegmentScanner, ScanError> {
+        let failed = |source| ScanError::Io { segment: path.to_owned(), source };
+        let file = fs::open(path, OpenFlags::READ).map_err(failed)?;
+        let size = fs::file_size(&file).map_err(failed)?;
+        Ok(SegmentScanner::over(path, file, size))
+    }
+
+    /// Scans the first `size` bytes of a file that is open.
+    pub fn over(path: &Path, file: RawFile, size: u64) -> SegmentScanner {
+        SegmentScanner {
+            path: path.to_owned(),
+            file,
+            size,
+            position: 0,
+            batch_bytes: 0,
+            buffer: Vec::new(),
+            buffered_from: 0,
+            skipping: false,
+        }
+    }
+
+    /// Goes on with the batch that begins at `position`.
+    pub fn seek(&mut self, position: u64) {
+        self.position = position;
+        self.batch_bytes = 0;
+    }
+
+    /// Where the current batch begins.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Where the current batch ends; the end of the last one after the scan.
+    pub fn end_position(&self) -> u64 {
+        self.position + self.batch_bytes as u64
+    }
+
+    /// The size of the file.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives the file back, for what is to be done with it after the scan.
+    pub fn into_file(self) -> RawFile {
+        self.file
+    }
+
+    pub fn file(&self) -> &RawFile {
+        &self.file
+    }
+
+    /// Moves on to the next batch and returns its header; `None` at the end of the file. Header and length are
+    /// checked to lie in the file; the CRC is not. After an error the scanner stands at the end of the last batch.
+    pub fn advance(&mut self) -> Result<Option<BatchHeader>, ScanError> {
+        let position = self.end_position();
+        self.skipping = self.batch_bytes > READ_BYTES;
+        self.seek(position);
+        let left = self.size.saturating_sub(position);
+        if left == 0 {
+            return Ok(None);
+        }
+        self.fill(BATCH_HEADER_BYTES)?;
+        let header = BatchHeader::parse_prefix(self.buffered()).map_err(|what| self.broken(what))?;
+        let size = header.size() as u64;
+        if size > left {
+            return Err(self.broken(BatchError::Cut { size, available: left as usize }));
+        }
+        self.batch_bytes = header.size();
+        Ok(Some(header))
+    }
+
+    /// Checks the CRC of the current batch, in pieces if it is large.
+    pub fn check_crc(&mut self) -> Result<(), ScanError> {
+        self.fill(self.batch_bytes.min(READ_BYTES))?;
+        let batch = self.current();
+        let Some(stored) = batch.get(CRC_AT..).and_then(|bytes| bytes.first_chunk()) else { return Ok(()) };
+        let stored = u32::from_be_bytes(*stored);
+        let mut computed = crc32c::crc32c(batch.get(CRC_COVERS_FROM..).unwrap_or_default());
+        let (mut from, end) = (self.position + batch.len() as u64, self.end_position());
+        let mut piece = Vec::new();
+        while from < end {
+            piece.resize((end - from).min(READ_BYTES as u64) as usize, 0);
+            let count = fs::pread(&self.file, &mut piece, from).map_err(|source| self.failed(source))?;
+            if count < piece.len() {
+                let (size, available) = (self.batch_bytes as u64, (from - self.position) as usize + count);
+                return Err(self.broken(BatchError::Cut { size, available }));
+            }
+            computed = crc32c::crc32c_append(computed, &piece);
+            from += count as u64;
+        }
+        if computed == stored { Ok(()) } else { Err(self.broken(BatchError::Crc { stored, computed })) }
+    }
+
+    /// The whole current batch.
+    pub fn bytes(&mut self) -> Result<&[u8], ScanError> {
+        let size = self.batch_bytes as u64;
+        if self.batch_bytes > BATCH_BYTES_MAX {
+            return Err(self.broken(BatchError::TooLarge { size, max: BATCH_BYTES_MAX as u64 }));
+        }
+        self.fill(self.batch_bytes)?;
+        let available = self.current().len();
+        if available < self.batch_bytes {
+            return Err(self.broken(BatchError::Cut { size, available }));
+        }
+        Ok(self.current())
+    }
+
+    /// What is buffered of the current batch.
+    fn current(&self) -> &[u8] {
+        let buffered = self.buffered();
+        buffered.get(..self.batch_bytes).unwrap_or(buffered)
+    }
+
+    /// What is buffered of the current batch and behind it.
+    fn buffered(&self) -> &[u8] {
+        let from = self.position.checked_sub(self.buffered_from);
+        from.and_then(|from| self.buffer.get(usize::try_from(from).ok()?..)).unwrap_or_default()
+    }
+
+    /// Buffers the file from the current position: `wanted` bytes of it, unless it ends before, and what may as well
+    /// be read with them. The buffer only ever holds bytes that are in the file.
+    fn fill(&mut self, wanted: usize) -> Result<(), ScanError> {
+        let held = self.buffered().len();
+        if held >= wanted {
+            return Ok(());
+        }
+        let start = self.buffer.len() - held;
+        self.buffer.drain(..start);
+        self.buffered_from = self.position;
+        let ahead = if self.skipping { SKIP_READ_BYTES } else { READ_BYTES };
+        let left = self.size.saturating_sub(self.position);
+        let target = (wanted.max(ahead) as u64).min(left) as usize;
+        self.buffer.resize(target.max(held), 0);
+        let slot = self.buffer.get_mut(held..).unwrap_or_default();
+        match fs::pread(&self.file, slot, self.position + held as u64) {
+            Ok(count) => {
+                self.buffer.truncate(held + count);
+                Ok(())
+            }
+            Err(source) => {
+                self.buffer.truncate(held);
+                Err(self.failed(source))
+            }
+        }
+    }
+
+    fn broken(&self, what: BatchError) -> ScanError {
+        ScanError::Broken { segment: self.path.clone(), position: self.position, what }
+    }
+
+    fn failed(&self, source: io::Error) -> ScanError {
+        ScanError::Io { segment: self.path.clone(), source }
+    }
+}
+
+/// The batches of a partition's directory from an offset on, each with its CRC checked, over all segments. For a log
+/// that was loaded and is not yet appended to.
+#[derive(Debug)]
+pub struct LogScanner {
+    dir: PathBuf,
+    /// Base offsets of the segments still to be read, the next one last.
+    segments: Vec<Offset>,
+    current: Option<SegmentScanner>,
+    from: Offset,
+    end: Offset,
+}
+
+impl LogScanner {
+    /// Begins with the batch that holds `from`, or the first one behind it, and ends before `end`.
+    pub fn open(dir: &Path, from: Offset, end: Offset) -> Result<LogScanner, ScanError> {
+        let names = fs::list(dir).map_err(|source| ScanError::Io { segment: dir.to_owned(), source })?;
+        let mut segments: Vec<Offset> = names
+            .iter()
+            .filter_map(|(name, _)| match FileKind::of(name) {
+                FileKind::Log(base_offset) if base_offset < end => Some(base_offset),
+                _ => None,
+            })
+            .collect();
+        segments.sort_unstable_by(|a, b| b.cmp(a));
+        // The segment that holds `from` is the last one that does not begin behind it.
+        let behind = segments.partition_point(|&base_offset| base_offset > from);
+        segments.truncate(behind + 1);
+        Ok(LogScanner { dir: dir.to_owned(), segments, current: None, from, end })
+    }
+
+    /// The next batch, whole; `None` at the end. A batch that holds `from` may begin before it.
+    pub fn next(&mut self) -> Result<Option<(BatchHeader, &[u8])>, ScanError> {
+        let Some(header) = self.next_header()? else { return Ok(None) };
+        match &mut self.current {
+            Some(scanner) => Ok(Some((header, scanner.bytes()?))),
+            None => Ok(None),
+        }
+    }
+
+    fn next_header(&mut self) -> Result<Option<BatchHeader>, ScanError> {
+        loop {
+            let scanner = match &mut self.current {
+                Some(scanner) => scanner,
+                None => match self.segments.pop() {
+                    Some(base_offset) => {
+                        self.current.insert(SegmentScanner::open(&names::log_file(&self.dir, base_offset))?)
+                    }
+                    None => return Ok(None),
+                },
+            };
+            match scanner.advance()? {
+                Some(header) if header.base_offset >= self.end => return Ok(None),
+                Some(header) if header.last_offset() < self.from => {}
+                Some(header) => {
+                    scanner.check_crc()?;
+                    return Ok(Some(header));
+                }
+                None => self.current = None,
+            }
+        }
+    }
+}
