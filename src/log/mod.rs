@@ -56,8 +56,6 @@ mod tail;
 pub mod producers;
 mod recovery;
 mod replay;
-pub mod scan;
-pub mod sealed_index;
 mod segment_scan;
 #[cfg(test)]
 mod testing;
@@ -78,7 +76,6 @@ pub use loaded::{Damage, LoadOptions, LoadedActive, LoadedLog, LoadedSegment, Re
 pub use log::{Log, RollBackHook, SnapshotSource};
 pub use log_shard::{FlushAcks, LogShard, LogShardOptions, LogShardStats};
 pub use load::{load, load_all};
-pub use loaded::{Cut, Damage, DamageKind, LoadOptions, LoadedActive, LoadedLog, LoadedSegment, RecoveryReport};
 pub use meta_properties::MetaProperties;
 pub use offsets::LogOffsets;
 pub use read::{Chunk, FileRange, ReadResult};
