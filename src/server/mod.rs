@@ -24,6 +24,7 @@ pub use exit::{EXIT_IMPATIENT, StartError};
 use crate::config::{BrokerConfig, ConfigNote, IoMode, LogFormat, Machine};
 use crate::limits;
 use crate::metrics::{BrokerInfo, Metrics};
+use crate::protocol::ApiKey;
 use crate::runtime::{fs, signals, threads};
 use admin::{Admin, Health, Phase};
 
@@ -166,7 +167,8 @@ fn prepare(mut config: BrokerConfig, ending: Ending) -> Result<(Start, Option<st
         io: io.name(),
         file_system: directory.file_system,
     };
-    let metrics = Metrics::new(config.shards, info, Vec::new());
+    let api_names = ApiKey::ALL.iter().map(|&key| (key as i16, key.name())).collect();
+    let metrics = Metrics::new(config.shards, info, api_names);
     let descriptors = usize::try_from(limit).unwrap_or(usize::MAX);
     Ok((Start { config, directory, io, endpoints, cores: cores(), descriptors, metrics, ending }, admin_socket))
 }
