@@ -3,7 +3,6 @@
 //! As KRaft wants them: no producer, no compression, the timestamp deltas all 0, the leader epoch that of the
 //! catalog's own log.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use bytes::BytesMut;
@@ -11,7 +10,8 @@ use bytes::BytesMut;
 use crate::protocol::EncodeError;
 use crate::record::control::ControlRecordType;
 use crate::record::{BATCH_HEADER_BYTES, BatchBuilder, BatchHeader, BatchOptions, crc_ok};
-use crate::runtime::fs;
+use crate::runtime::file::RawFile;
+use crate::runtime::fs::{self, OpenFlags};
 use crate::types::{LeaderEpoch, Offset};
 
 use super::error::CatalogError;
@@ -126,7 +126,7 @@ impl BatchPlace {
 /// The batches of a segment or snapshot file, one after the other.
 pub(super) struct BatchFile {
     path: PathBuf,
-    file: File,
+    file: RawFile,
     position: u64,
     size: u64,
     buffer: Vec<u8>,
@@ -135,16 +135,12 @@ pub(super) struct BatchFile {
 impl BatchFile {
     /// Reads `size` bytes of the file, or all of it.
     pub(super) fn open(path: &Path, size: Option<u64>) -> Result<BatchFile, CatalogError> {
-        let file = fs::open_read(path).map_err(CatalogError::io("open", path))?;
+        let file = fs::open(path, OpenFlags::READ).map_err(CatalogError::io("open", path))?;
         let size = match size {
             Some(size) => size,
-            None => fs::size(path).map_err(CatalogError::io("read the size of", path))?,
+            None => fs::file_size(&file).map_err(CatalogError::io("read the size of", path))?,
         };
         Ok(BatchFile { path: path.to_owned(), file, position: 0, size, buffer: Vec::new() })
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
     }
 
     /// The next batch, whole and with the right CRC; `None` at the end.
@@ -176,7 +172,7 @@ impl BatchFile {
         }
         self.buffer.resize(count, 0);
         let filled =
-            fs::read_at(&self.file, &mut self.buffer, self.position).map_err(CatalogError::io("read", &self.path))?;
+            fs::pread(&self.file, &mut self.buffer, self.position).map_err(CatalogError::io("read", &self.path))?;
         if filled == count { Ok(()) } else { Err(cut()) }
     }
 }

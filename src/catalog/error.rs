@@ -5,7 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error_code::ErrorCode;
-use crate::log::LoadError;
+use crate::log::{Damage, LoadError};
+use crate::protocol::EncodeError;
 use crate::types::Offset;
 
 /// A request that the catalog does not carry out, as it is answered to the client.
@@ -101,11 +102,28 @@ pub enum CatalogError {
         level: i16,
     },
     /// A topic misses one of its partitions.
-    Incomplete { topic: String },
-    /// The log begins behind the newest snapshot: records are missing.
+    Incomplete {
+        topic: String,
+    },
+    /// A batch does not begin where the records before it end: records are missing.
     Gap {
+        expected: Offset,
+        found: Offset,
+    },
+    /// The log ends before its newest snapshot.
+    BehindSnapshot {
+        log_end: Offset,
         snapshot_end: Offset,
-        log_start: Offset,
+    },
+    /// The catalog's log has lost acknowledged records.
+    Damaged(Damage),
+    /// What a start writes does not fit what is there.
+    Begin(ApplyError),
+    /// A record has a text that is too long for it.
+    Encode(EncodeError),
+    /// There are records, but nothing that says whose they are.
+    NoIdentity {
+        path: PathBuf,
     },
 }
 
@@ -150,11 +168,19 @@ impl fmt::Display for CatalogError {
             CatalogError::Incomplete { topic } => {
                 write!(f, "the catalog has no record for one of the partitions of topic {topic}")
             }
-            CatalogError::Gap { snapshot_end, log_start } => write!(
+            CatalogError::Gap { expected, found } => {
+                write!(f, "records of the catalog are missing: offset {found} follows where {expected} should")
+            }
+            CatalogError::BehindSnapshot { log_end, snapshot_end } => write!(
                 f,
-                "the catalog's newest snapshot ends at offset {snapshot_end}, but its log begins at {log_start}: \
-                 records between them are missing"
+                "the catalog's log ends at offset {log_end}, before its newest snapshot, which ends at {snapshot_end}"
             ),
+            CatalogError::Damaged(damage) => write!(f, "the catalog is damaged: {damage}"),
+            CatalogError::Begin(error) => error.fmt(f),
+            CatalogError::Encode(error) => write!(f, "a record of the catalog cannot be written: {error}"),
+            CatalogError::NoIdentity { path } => {
+                write!(f, "{} has a catalog but no meta.properties: restore that file", path.display())
+            }
         }
     }
 }

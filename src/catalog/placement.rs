@@ -27,7 +27,7 @@ use super::topic::TopicImage;
 pub const PLACEMENT: &str = "corelane.placement";
 const HEADER: &str = "corelane.placement 1";
 /// A line of 23 bytes and 3 to 6 a partition: room for ten million partitions.
-const PLACEMENT_BYTES_MAX: u64 = 64 << 20;
+const PLACEMENT_BYTES_MAX: usize = 64 << 20;
 
 /// How the broker that wrote the file left the catalog's log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -137,7 +137,8 @@ impl Placement {
     /// is a matter of speed.
     pub fn read(log_dir: &Path) -> Result<Option<(Placement, Option<LastRun>)>, CatalogError> {
         let path = log_dir.join(PLACEMENT);
-        let bytes = fs::if_exists(fs::read(&path, PLACEMENT_BYTES_MAX)).map_err(CatalogError::io("read", &path))?;
+        let bytes =
+            fs::if_exists(fs::read_bounded(&path, PLACEMENT_BYTES_MAX)).map_err(CatalogError::io("read", &path))?;
         Ok(bytes.and_then(|bytes| Placement::parse(&String::from_utf8_lossy(&bytes))))
     }
 

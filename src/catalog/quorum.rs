@@ -18,7 +18,7 @@ use crate::types::{KafkaUuid, LeaderEpoch};
 use super::error::CatalogError;
 
 pub const QUORUM_STATE: &str = "quorum-state";
-const QUORUM_STATE_BYTES_MAX: u64 = 64 << 10;
+const QUORUM_STATE_BYTES_MAX: usize = 64 << 10;
 
 messages! {
     /// The voters of the quorum and where they are reached (KIP-853): the value of a KRaftVoters control record.
@@ -56,6 +56,13 @@ pub struct ControllerEndpoint {
     pub name: String,
     pub host: String,
     pub port: u16,
+}
+
+impl ControllerEndpoint {
+    /// That of the configuration that Kafka comes with (`config/server.properties`), where ours has none.
+    pub fn kafkas_example() -> ControllerEndpoint {
+        ControllerEndpoint { name: "CONTROLLER".to_owned(), host: "localhost".to_owned(), port: 9093 }
+    }
 }
 
 /// What the control batches up to an offset say.
@@ -124,7 +131,8 @@ impl QuorumState {
 
     pub fn read(metadata_dir: &Path) -> Result<Option<QuorumState>, CatalogError> {
         let path = QuorumState::path(metadata_dir);
-        let bytes = fs::if_exists(fs::read(&path, QUORUM_STATE_BYTES_MAX)).map_err(CatalogError::io("read", &path))?;
+        let bytes =
+            fs::if_exists(fs::read_bounded(&path, QUORUM_STATE_BYTES_MAX)).map_err(CatalogError::io("read", &path))?;
         let Some(bytes) = bytes else { return Ok(None) };
         let data: QuorumStateData =
             serde_json::from_slice(&bytes).map_err(|error| CatalogError::malformed(&path, error.to_string()))?;

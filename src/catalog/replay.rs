@@ -75,7 +75,7 @@ impl Replay {
                 continue;
             }
             if header.base_offset != at {
-                return Err(CatalogError::Gap { snapshot_end: at, log_start: header.base_offset });
+                return Err(CatalogError::Gap { expected: at, found: header.base_offset });
             }
             self.batch(path, &header, batch)?;
         }

@@ -9,20 +9,20 @@
 //! Offsets count from 0 within the file; the leader epoch is that of the file's name. `bootstrap.checkpoint` at the
 //! root of the data directory has the same format: what the first start of a new catalog writes into its log.
 
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::protocol::Message;
 use crate::record::RecordIter;
 use crate::record::control::{self, ControlRecordType};
-use crate::runtime::fs;
+use crate::runtime::file::RawFile;
+use crate::runtime::fs::{self, OpenFlags};
 use crate::types::{LeaderEpoch, Offset};
 
 use super::batches::{BatchFile, BatchPlace, EncodedBatch};
 use super::error::CatalogError;
 use super::features::{KRAFT_VERSION, METADATA_VERSION};
-use super::image::{CatalogImage, CarriedKey, ConfigMap, ResourceType};
+use super::image::{CarriedKey, CatalogImage, ConfigMap, ResourceType};
 use super::metadata_record::MetadataRecord;
 use super::quorum::QuorumImage;
 use super::records::{ConfigRecord, FeatureLevelRecord, ProducerIdsRecord, TopicRecord};
@@ -61,21 +61,21 @@ impl SnapshotId {
 
 /// The snapshots in the catalog's directory, oldest first.
 pub fn list(metadata_dir: &Path) -> Result<Vec<SnapshotId>, CatalogError> {
-    let entries = fs::list_dir(metadata_dir).map_err(CatalogError::io("list", metadata_dir))?;
-    let mut found: Vec<SnapshotId> = entries.iter().filter_map(|entry| SnapshotId::parse(&entry.name)).collect();
+    let entries = fs::list(metadata_dir).map_err(CatalogError::io("list", metadata_dir))?;
+    let mut found: Vec<SnapshotId> = entries.iter().filter_map(|(name, _)| SnapshotId::parse(name)).collect();
     found.sort();
     Ok(found)
 }
 
 /// Removes the snapshots older than `newest`, and what broken-off ones left.
 pub fn remove_older(metadata_dir: &Path, newest: SnapshotId) -> Result<(), CatalogError> {
-    let entries = fs::list_dir(metadata_dir).map_err(CatalogError::io("list", metadata_dir))?;
-    for entry in entries {
-        let older = SnapshotId::parse(&entry.name).is_some_and(|id| id < newest);
-        let unfinished = entry.name.strip_suffix(PART_SUFFIX).or_else(|| entry.name.strip_suffix(DELETED_SUFFIX));
+    let entries = fs::list(metadata_dir).map_err(CatalogError::io("list", metadata_dir))?;
+    for (name, _) in entries {
+        let older = SnapshotId::parse(&name).is_some_and(|id| id < newest);
+        let unfinished = name.strip_suffix(PART_SUFFIX).or_else(|| name.strip_suffix(DELETED_SUFFIX));
         if older || unfinished.is_some_and(|name| SnapshotId::parse(name).is_some()) {
-            let path = metadata_dir.join(&entry.name);
-            fs::if_exists(fs::remove_file(&path)).map_err(CatalogError::io("remove", &path))?;
+            let path = metadata_dir.join(&name);
+            fs::remove_file(&path).map_err(CatalogError::io("remove", &path))?;
         }
     }
     Ok(())
@@ -205,20 +205,38 @@ impl From<crate::protocol::EncodeError> for WriteError {
     }
 }
 
-type Out = BufWriter<std::fs::File>;
+/// A file that is written from front to back.
+struct Out {
+    file: RawFile,
+    position: u64,
+    buffer: Vec<u8>,
+}
+
+/// How much is gathered for one write.
+const WRITE_BYTES: usize = 1 << 18;
+
+impl Out {
+    fn flush(&mut self) -> Result<(), WriteError> {
+        fs::pwrite_all(&self.file, &self.buffer, self.position).map_err(WriteError::Io)?;
+        self.position += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+}
 
 fn put(out: &mut Out, batch: &EncodedBatch) -> Result<(), WriteError> {
-    out.write_all(&batch.bytes).map_err(WriteError::Io)
+    out.buffer.extend_from_slice(&batch.bytes);
+    if out.buffer.len() < WRITE_BYTES { Ok(()) } else { out.flush() }
 }
 
 /// Writes a file under a temporary name, then gives it its own, durably.
 fn write_batches(path: &Path, fill: impl FnOnce(&mut Out) -> Result<(), WriteError>) -> Result<(), CatalogError> {
     let part = with_suffix(path, PART_SUFFIX);
-    let file = fs::create(&part).map_err(CatalogError::io("create", &part))?;
-    let mut out = BufWriter::with_capacity(1 << 16, file);
-    let written = fill(&mut out)
-        .and_then(|()| out.flush().map_err(WriteError::Io))
-        .and_then(|()| out.get_ref().sync_all().map_err(WriteError::Io));
+    let file = fs::open(&part, OpenFlags { truncate: true, ..OpenFlags::CREATE })
+        .map_err(CatalogError::io("create", &part))?;
+    let mut out = Out { file, position: 0, buffer: Vec::with_capacity(WRITE_BYTES) };
+    let written =
+        fill(&mut out).and_then(|()| out.flush()).and_then(|()| fs::sync_all(&out.file).map_err(WriteError::Io));
     match written {
         Ok(()) => {}
         Err(WriteError::Io(error)) => return Err(CatalogError::io("write", &part)(error)),

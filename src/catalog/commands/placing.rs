@@ -1,7 +1,5 @@
 //! Where the replicas of new partitions go: on one node, to that node.
 
-use std::fmt::Write as _;
-
 use crate::catalog::CommandError;
 use crate::catalog::image::CatalogImage;
 use crate::catalog::records::PartitionRecord;
@@ -84,14 +82,4 @@ pub(super) fn check_assignment(image: &CatalogImage, broker_ids: &[i32]) -> Resu
         ));
     }
     Ok(())
-}
-
-/// A list of ids as Java shows it.
-pub(super) fn shown(ids: &[i32]) -> String {
-    let mut text = String::from("[");
-    for (i, id) in ids.iter().enumerate() {
-        let _ = write!(text, "{}{id}", if i == 0 { "" } else { ", " });
-    }
-    text.push(']');
-    text
 }
