@@ -102,12 +102,16 @@ pub(super) enum End {
 
 /// A connection, as the service knows it.
 pub struct ConnectionInfo {
-    /// Unique on its shard.
+    /// Unique on its shard, for good.
     pub id: u64,
+    /// Its place in the shard's list.
+    pub(super) slot: usize,
     pub peer: SocketAddr,
     /// The number that the server gave to the listener it came in by.
     pub listener: usize,
     pub(super) closed: Cell<bool>,
+    /// Requests of it are being answered.
+    pub(super) busy: Cell<bool>,
     closing: OnceCell<Event>,
     state: RefCell<Option<Box<dyn Any>>>,
     /// Set from outside its task: end now, for this reason.
@@ -116,12 +120,14 @@ pub struct ConnectionInfo {
 }
 
 impl ConnectionInfo {
-    pub(super) fn new(id: u64, peer: SocketAddr, listener: usize) -> Rc<ConnectionInfo> {
+    pub(super) fn new(id: u64, slot: usize, peer: SocketAddr, listener: usize) -> Rc<ConnectionInfo> {
         Rc::new(ConnectionInfo {
             id,
+            slot,
             peer,
             listener,
             closed: Cell::new(false),
+            busy: Cell::new(false),
             closing: OnceCell::new(),
             state: RefCell::default(),
             ended: RefCell::default(),
@@ -204,7 +210,8 @@ mod tests {
     fn parts_are_put_in_at_their_positions() {
         let bytes = || BytesMut::from(&b"abcdef"[..]);
         assert_eq!(joined(Answer::spliced(bytes(), [])), b"abcdef");
-        let inserts = [(0, vec![part(b"1")]), (2, vec![part(b"2"), part(b""), part(b"3")]), (2, vec![]), (6, vec![part(b"4")])];
+        let inserts =
+            [(0, vec![part(b"1")]), (2, vec![part(b"2"), part(b""), part(b"3")]), (2, vec![]), (6, vec![part(b"4")])];
         assert_eq!(joined(Answer::spliced(bytes(), inserts)), b"1ab23cdef4");
         assert_eq!(joined(Answer::spliced(bytes(), [(99, vec![part(b"x")])])), b"abcdefx");
     }
