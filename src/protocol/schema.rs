@@ -16,7 +16,7 @@
 //!
 //! | Kafka's schema | here |
 //! |---|---|
-//! | `"type": "request"`, `"response"`; any other (`"data"`, `"metadata"`, ...) | `request`, `response` with the API's [`ApiKey`](super::ApiKey) in parentheses; `data` without |
+//! | `"type": "request"`, `"response"`; any other (`"data"`, `"metadata"`, ...) | `request`, `response` with the API's [`ApiKey`] in parentheses; `data` without |
 //! | `"validVersions": "4-18"` | `[4-18]` after the name |
 //! | `"flexibleVersions": "12+"`, `"none"` | `flexible [12+]`, `flexible [none]` |
 //! | `"versions": "3+"`, `"ignorable": true` | `[3+]`, `[3+ ignorable]` after the type |
