@@ -443,6 +443,30 @@ where
     F: Future + 'static,
     F::Output: 'static,
 {
+    let (starter, task) = prepare(future);
+    starter.start();
+    task
+}
+
+/// A task that was made and is not started. Dropping it drops the task's future.
+#[must_use = "a task that is not started never runs"]
+pub struct Starter(Runnable);
+
+impl Starter {
+    /// Lets the task run, behind all that are ready now.
+    pub fn start(self) {
+        self.0.schedule();
+    }
+}
+
+/// Makes a task of this shard and leaves its start to the caller: one allocation for a future that is to run later.
+///
+/// Awaiting the task of a starter that was dropped panics.
+pub fn prepare<F>(future: F) -> (Starter, Task<F::Output>)
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
     let shard = current();
     let remote = Arc::clone(&shard.remote);
     let mut tasks = shard.tasks.borrow_mut();
@@ -453,9 +477,7 @@ where
     // itself, and `'static` like the future.
     let (runnable, task) = unsafe { async_task::spawn_unchecked(tracked, move |runnable| schedule(&remote, runnable)) };
     entry.insert(runnable.waker());
-    drop(tasks);
-    runnable.schedule();
-    Task(Some(task))
+    (Starter(runnable), Task(Some(task)))
 }
 
 fn schedule(remote: &Arc<Remote>, runnable: Runnable) {

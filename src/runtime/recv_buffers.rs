@@ -161,7 +161,7 @@ impl RecvChunk {
     }
 
     /// Copies the bytes out of the shard's buffer, so that it can be used again while this is kept.
-    pub(super) fn detach(&mut self) {
+    pub fn detach(&mut self) {
         if matches!(self.held, Held::Provided(_)) {
             *self = RecvChunk::copied(Bytes::copy_from_slice(self));
         }
