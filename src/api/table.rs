@@ -101,9 +101,16 @@ pub fn advertised() -> impl Iterator<Item = ApiVersion> {
     })
 }
 
+/// Whether a request, as it came, may start while earlier ones of its connection still wait for the disk.
+pub fn is_concurrent(request: &[u8]) -> bool {
+    let key = request.first_chunk().map(|bytes| i16::from_be_bytes(*bytes));
+    key.and_then(ApiKey::from_number).is_some_and(|key| TABLE.iter().any(|row| row.key == key && row.concurrent))
+}
+
 /// A request that has been read as far as its header.
 pub enum Dispatched {
-    Started { concurrent: bool, reply: Pending },
+    Started(Pending),
+    /// The connection is to be closed, for this reason.
     Refused(String),
 }
 
@@ -125,12 +132,12 @@ pub fn dispatch(context: impl FnOnce(&RequestHeader) -> Context, frame: BytesMut
         if row.key == ApiKey::ApiVersions {
             let response = super::api_versions::unsupported_version();
             let reply = encode(0, correlation_id, ApiKey::ApiVersions, &response, Vec::new());
-            return Dispatched::Started { concurrent: false, reply: Box::pin(std::future::ready(reply)) };
+            return Dispatched::Started(Box::pin(std::future::ready(reply)));
         }
         return Dispatched::Refused(format!("{:?} has no version {version} here", row.key));
     }
     match (row.handle)(context(&header), reader, correlation_id) {
-        Ok(reply) => Dispatched::Started { concurrent: row.concurrent, reply },
+        Ok(reply) => Dispatched::Started(reply),
         Err(error) => Dispatched::Refused(format!("a {:?} request of version {version} cannot be read: {error}", row.key)),
     }
 }

@@ -204,7 +204,7 @@ impl<S: Service> Net<S> {
         let answers_wait = self.short_of_answer_memory();
         for (_, listed) in self.connections.borrow().iter() {
             let still = now.saturating_duration_since(listed.moved);
-            if self.options.idle_max.is_some_and(|max| still >= max) && !listed.info.is_busy() {
+            if self.options.idle_max.is_some_and(|max| still >= max) && !listed.info.busy.get() {
                 listed.info.end(End::Idle);
             } else if still >= self.options.stalled_max
                 && ((requests_wait && listed.holding) || (answers_wait && listed.owing))

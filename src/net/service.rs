@@ -108,6 +108,8 @@ pub struct ConnectionInfo {
     /// The number that the server gave to the listener it came in by.
     pub listener: usize,
     pub(super) closed: Cell<bool>,
+    /// Requests of it are being answered.
+    pub(super) busy: Cell<bool>,
     closing: OnceCell<Event>,
     state: RefCell<Option<Box<dyn Any>>>,
     /// Set from outside its task: end now, for this reason.
@@ -122,6 +124,7 @@ impl ConnectionInfo {
             peer,
             listener,
             closed: Cell::new(false),
+            busy: Cell::new(false),
             closing: OnceCell::new(),
             state: RefCell::default(),
             ended: RefCell::default(),

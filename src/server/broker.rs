@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
 use crate::api::{Addresses, Door, ListenerAddresses};
-use crate::catalog::LastRun;
 use crate::config::ShardListeners;
 use crate::log::{CleanShutdownMarks, DirCheckpoints};
-use crate::net;
+use crate::net::Gate;
 use crate::runtime::mesh::mesh;
 use crate::runtime::sync::channel as orders;
 use crate::runtime::threads::{self, JoinHandle};
@@ -53,7 +52,9 @@ pub fn start(start: &Start) -> Result<Broker, StartError> {
         Some(ControllerSeed { catalog, log: metadata_log, registration: loading::registration(start) });
     let addresses = Arc::new(addresses(start));
     let config = Arc::new(start.config.clone());
-    let connections = net::ConnectionCounts::new(&config);
+    let for_gate = Arc::clone(&config);
+    let gate =
+        Gate::new(config.network.connections_max, move |address| for_gate.network.connections_max_of(address));
     let shards = config.shards;
     let mut view = view;
     let mut running = Vec::with_capacity(shards);
@@ -75,7 +76,7 @@ pub fn start(start: &Start) -> Result<Broker, StartError> {
             checkpoints: Arc::clone(&checkpoints),
             share,
             metrics: Arc::clone(&start.metrics),
-            connections: Arc::clone(&connections),
+            gate: Arc::clone(&gate),
         };
         let shard = spawn(start, seed, controller.take(), Arc::clone(&view))?;
         // Shard 0 raises and stores the leader epochs before any shard opens a partition.
@@ -178,13 +179,13 @@ impl Broker {
         for shard in &self.shards {
             clean &= matches!(shard.told.recv(), Ok(Told::Closed));
         }
-        let mut ended: Option<(LastRun, i64)> = None;
+        let mut ended = None;
         for shard in &self.shards {
             clean &= shard.orders.try_send(Order::End).is_ok();
         }
         if let Some(first) = self.shards.first() {
             match first.told.recv() {
-                Ok(Told::Ended(last_run, epoch)) => ended = Some((last_run, epoch)),
+                Ok(Told::Ended(last_run, epoch, view)) => ended = Some((last_run, epoch, view)),
                 Ok(Told::Failed(error)) => return Err(error),
                 _ => clean = false,
             }
@@ -194,10 +195,11 @@ impl Broker {
         }
         let failed = |error| loading::load_error(&self.directory, error);
         self.checkpoints.write().map_err(failed)?;
-        let Some((last_run, epoch)) = ended.filter(|_| clean) else {
+        let Some((last_run, epoch, view)) = ended.filter(|_| clean) else {
             return Err(StartError::Internal { what: "not every shard stopped cleanly".to_owned() });
         };
-        crate::catalog::Placement::stop(&self.directory, last_run)
+        view.placement
+            .write(&self.directory, last_run)
             .map_err(|error| StartError::Damaged { path: self.directory.clone(), what: error.to_string() })?;
         self.marks.finish(epoch).map_err(failed)
     }

@@ -15,7 +15,7 @@ use crate::log::{
 use crate::runtime::{clock, fs};
 use crate::shard::cluster_view::ClusterView;
 use crate::shard::{OFFSETS_TOPIC, log_config};
-use crate::types::{PartitionId, ShardId, TopicPartition};
+use crate::types::{LeaderEpoch, PartitionId, ShardId, TopicPartition};
 
 use super::{Start, StartError};
 
@@ -139,6 +139,7 @@ fn load_options(
                 clean: state.clean,
                 recovery_point: known.recovery_point,
                 log_start_offset: known.log_start_offset,
+                leader_epoch: topic.partition(partition).map_or(LeaderEpoch(i32::MAX), |image| image.leader_epoch),
                 adopted,
                 commit_reach_bytes: state.commit_reach_bytes,
                 accept_damage: false,

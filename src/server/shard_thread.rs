@@ -13,8 +13,9 @@ use crate::log::{
     DirCheckpoints, FlushAcks, IoMode, LoadedLog, Log, LogShard, LogShardOptions, PartitionOffsets,
 };
 use crate::metrics::Metrics;
-use crate::net;
+use crate::net::{Gate, Net, NetOptions};
 use crate::runtime::mesh::Endpoint as MeshEndpoint;
+use crate::runtime::net::{BindOptions, TcpListener};
 use crate::runtime::sync::channel;
 use crate::runtime::{self, FeatureSet, Runtime, RuntimeOptions};
 use crate::shard::cluster_view::ClusterView;
@@ -43,7 +44,7 @@ pub struct ShardSeed {
     pub checkpoints: Arc<DirCheckpoints>,
     pub share: ShardShare,
     pub metrics: Arc<Metrics>,
-    pub connections: Arc<net::ConnectionCounts>,
+    pub gate: Arc<Gate>,
 }
 
 /// The catalog's writer, which shard 0 alone has.
@@ -61,7 +62,8 @@ pub enum Told {
     /// All logs are closed.
     Closed,
     /// Shard 0 has written its last words.
-    Ended(LastRun, i64),
+    /// With the broker's epoch, and the view that was the last.
+    Ended(LastRun, i64, Arc<ClusterView>),
     Failed(StartError),
 }
 
@@ -137,17 +139,23 @@ pub fn run(
         drop(runtime::spawn(keep_checkpoints(Rc::clone(&shard))));
 
         let api = Api::new(Rc::clone(&shard), Arc::clone(&seed.addresses));
-        let service = KafkaService::new(api, seed.metrics.shard(seed.id));
-        let server = match net::Server::start(&seed.config, seed.doors, seed.connections, service) {
-            Ok(server) => server,
-            Err((address, error)) => {
-                return tell(Told::Failed(StartError::AddressUnusable {
-                    listener: "PLAINTEXT".to_owned(),
-                    address: address.to_string(),
-                    error,
-                }));
+        let metrics = seed.metrics.shard(seed.id);
+        let doors = seed.doors.iter().map(|(_, door)| *door).collect();
+        let service = KafkaService::new(api, doors, Arc::clone(&metrics));
+        let server = Net::new(net_options(&seed.config), seed.gate, metrics, service);
+        for (number, (address, door)) in seed.doors.into_iter().enumerate() {
+            match TcpListener::bind(address, &bind_options(&seed.config)) {
+                Ok(listener) => server.serve(listener, number),
+                Err(error) => {
+                    let listener = seed.addresses.listeners.get(door.listener);
+                    return tell(Told::Failed(StartError::AddressUnusable {
+                        listener: listener.map(|listener| listener.name.clone()).unwrap_or_default(),
+                        address: address.to_string(),
+                        error,
+                    }));
+                }
             }
-        };
+        }
         tell(Told::Serving);
 
         while let Some(order) = orders.recv().await {
@@ -164,7 +172,7 @@ pub fn run(
                 Order::End => {
                     if let Some(controller) = &controller {
                         match end(controller, &seed.checkpoints).await {
-                            Ok((last_run, epoch)) => tell(Told::Ended(last_run, epoch)),
+                            Ok((last_run, epoch)) => tell(Told::Ended(last_run, epoch, shard.view())),
                             Err(what) => tell(Told::Failed(StartError::Internal { what })),
                         }
                     }
@@ -190,6 +198,28 @@ async fn begin(seed: Option<ControllerSeed>, log_shard: &Rc<LogShard>) -> Result
     let image =
         controller.begin(&seed.registration).await.map_err(|what| StartError::Damaged { path: dir, what })?;
     Ok(Some((controller, image)))
+}
+
+fn net_options(config: &BrokerConfig) -> NetOptions {
+    let network = &config.network;
+    NetOptions {
+        request_bytes_max: network.request_bytes_max,
+        requests_in_flight_max: network.requests_in_flight_max,
+        queued_request_bytes_max: network.queued_request_bytes_per_shard(config.shards),
+        queued_response_bytes_max: network.queued_response_bytes_per_shard(config.shards),
+        idle_max: network.idle_max,
+        ..NetOptions::default()
+    }
+}
+
+fn bind_options(config: &BrokerConfig) -> BindOptions {
+    BindOptions {
+        reuse_port: true,
+        backlog: config.network.backlog,
+        recv_buffer_bytes: config.network.receive_buffer_bytes,
+        send_buffer_bytes: config.network.send_buffer_bytes,
+
+    }
 }
 
 fn log_shard_options(seed: &ShardSeed) -> LogShardOptions {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::log::{LoadOptions, LoadedLog, LogConfig, load};
 use crate::runtime;
-use crate::types::{Offset, PartitionId, TopicPartition};
+use crate::types::{LeaderEpoch, Offset, PartitionId, TopicPartition};
 
 use super::Shard;
 use super::cluster_view::ClusterView;
@@ -42,6 +42,7 @@ impl Shard {
                         clean: true,
                         recovery_point: Offset::ZERO,
                         log_start_offset: Offset::ZERO,
+                        leader_epoch: LeaderEpoch(i32::MAX),
                         adopted: false,
                         commit_reach_bytes: 0,
                         accept_damage: false,
