@@ -53,11 +53,7 @@ pub fn load(start: &Start) -> Result<Found, StartError> {
         tracing::warn!("{error}; more is recovered than would have to be");
     }
     let shards = start.config.shards as u16;
-    let view = Arc::new(ClusterView {
-        image: Arc::clone(loaded.catalog.image()),
-        placement: loaded.placement,
-        shards,
-    });
+    let view = Arc::new(ClusterView { image: Arc::clone(loaded.catalog.image()), placement: loaded.placement, shards });
     checkpoints.retain(|partition| {
         view.topic(&partition.topic).is_some_and(|topic| topic.partition(partition.partition).is_some())
     });
@@ -161,12 +157,7 @@ fn load_logs(start: &Start, options: &[LoadOptions]) -> Loaded {
         let last = told.load(std::sync::atomic::Ordering::Relaxed);
         if now - last >= PROGRESS_AFTER_MS
             && told
-                .compare_exchange(
-                    last,
-                    now,
-                    std::sync::atomic::Ordering::Relaxed,
-                    std::sync::atomic::Ordering::Relaxed,
-                )
+                .compare_exchange(last, now, std::sync::atomic::Ordering::Relaxed, std::sync::atomic::Ordering::Relaxed)
                 .is_ok()
         {
             tracing::info!("Loading partitions: {done} of {total}");
@@ -209,8 +200,7 @@ fn load_offsets(
         let Some(loaded) = logs.get(&id).filter(|loaded| loaded.damage.is_none()) else { continue };
         let mut state = OffsetsPartition::new(start.config.offsets.metadata_bytes_max);
         if loaded.log_end_offset > loaded.log_start_offset {
-            let damaged =
-                |what: String| StartError::Damaged { path: loaded.dir.clone(), what };
+            let damaged = |what: String| StartError::Damaged { path: loaded.dir.clone(), what };
             let mut scanner = LogScanner::open(&loaded.dir, loaded.log_start_offset, loaded.log_end_offset)
                 .map_err(|error| damaged(error.to_string()))?;
             while let Some((_, batch)) = scanner.next_batch().map_err(|error| damaged(error.to_string()))? {
@@ -246,8 +236,7 @@ fn set_strays_aside(directory: &Path, view: &Arc<ClusterView>) -> Result<(), Sta
         if &*partition.topic == catalog::topic_name::CLUSTER_METADATA {
             continue;
         }
-        let known =
-            view.topic(&partition.topic).is_some_and(|topic| topic.partition(partition.partition).is_some());
+        let known = view.topic(&partition.topic).is_some_and(|topic| topic.partition(partition.partition).is_some());
         if !known {
             let aside = directory.join(format!("{name}.{}-stray", uuid::Uuid::new_v4().simple()));
             tracing::warn!("{} belongs to no partition of the catalog: it is now {}", path.display(), aside.display());
@@ -278,9 +267,8 @@ pub struct ShardShare {
 /// Divides what was loaded among the shards, by the placement.
 pub fn shares(found: &mut Found) -> Vec<ShardShare> {
     let shards = found.view.shards;
-    let mut shares: Vec<ShardShare> = (0..shards)
-        .map(|_| ShardShare { logs: Vec::new(), coordinators: Vec::new(), offline: Vec::new() })
-        .collect();
+    let mut shares: Vec<ShardShare> =
+        (0..shards).map(|_| ShardShare { logs: Vec::new(), coordinators: Vec::new(), offline: Vec::new() }).collect();
     let owner = |id: PartitionId| found.view.shard_of(id).unwrap_or(ShardId(0)).index();
     for (id, log) in found.logs.drain() {
         if let Some(share) = shares.get_mut(owner(id)) {
