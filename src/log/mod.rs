@@ -13,6 +13,7 @@
 //! ```
 
 pub mod appender;
+mod active;
 pub mod checkpoint;
 pub mod clean_shutdown;
 mod close;
@@ -30,6 +31,7 @@ mod idle;
 pub mod index;
 #[cfg(test)]
 mod live_tests;
+mod load;
 pub mod loaded;
 pub mod log;
 pub mod log_shard;
@@ -51,11 +53,18 @@ pub mod sealed_index;
 mod segment;
 mod space;
 mod tail;
+pub mod producers;
+mod recovery;
+mod replay;
+pub mod scan;
+pub mod sealed_index;
+mod segment_scan;
 #[cfg(test)]
 mod testing;
 mod waiters;
 
 pub use appender::COMMIT_BYTES_MAX;
+pub use active::rebuild_indexes;
 pub use clean_shutdown::{CleanShutdownMarks, DirState};
 pub use config::{CleanupPolicy, LogConfig};
 pub use dir_checkpoints::{DirCheckpoints, PartitionOffsets};
@@ -68,6 +77,8 @@ pub use index::{OffsetIndex, OffsetPosition, SegmentIndexes, TimeIndex, Timestam
 pub use loaded::{Damage, LoadOptions, LoadedActive, LoadedLog, LoadedSegment, RecoveryReport};
 pub use log::{Log, RollBackHook, SnapshotSource};
 pub use log_shard::{FlushAcks, LogShard, LogShardOptions, LogShardStats};
+pub use load::{load, load_all};
+pub use loaded::{Cut, Damage, DamageKind, LoadOptions, LoadedActive, LoadedLog, LoadedSegment, RecoveryReport};
 pub use meta_properties::MetaProperties;
 pub use offsets::LogOffsets;
 pub use read::{Chunk, FileRange, ReadResult};

@@ -64,7 +64,7 @@ pub use validate::{BatchInfo, ProduceRules, validate_produce};
 pub use view::{HeaderIter, RecordHeader, RecordView};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// The timestamp of a record without one.
 pub const NO_TIMESTAMP: i64 = -1;

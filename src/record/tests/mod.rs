@@ -1,5 +1,6 @@
 //! Batches there and back, with the crate `kafka-protocol` as oracle and real clients' bytes.
 
+mod golden;
 mod hostile;
 mod oracle;
 mod rules;
