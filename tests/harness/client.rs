@@ -215,9 +215,12 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
 }
 
-/// Creates a topic with one replica and the given topic configs.
+/// Creates a topic with one replica and the given topic configs. Nothing of it is ever deleted for its age.
 pub fn create_topic(broker: &Broker, name: &str, partitions: i32, configs: &[(&str, &str)]) {
     let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+    if !configs.iter().any(|(key, _)| *key == "retention.ms") {
+        topic = topic.set("retention.ms", "-1");
+    }
     for (key, value) in configs {
         topic = topic.set(key, value);
     }
