@@ -13,3 +13,4 @@ mod protocol_versions;
 mod round_trip;
 mod shards;
 mod tidy;
+mod protocol_oracle;
