@@ -87,10 +87,8 @@ impl Metrics {
             for counter in family {
                 let sum: u64 = self.shards.iter().map(|shard| (counter.read)(shard)).sum();
                 match counter.label {
-                    Some(label) => {
-                        metric.encode_family(&[label])?.encode_counter::<[(&str, &str); 0], _, f64>(&sum, None)?
-                    }
-                    None => metric.encode_counter::<[(&str, &str); 0], _, f64>(&sum, None)?,
+                    Some(label) => metric.encode_family(&[label])?.encode_counter::<NoLabels, _, f64>(&sum, None)?,
+                    None => metric.encode_counter::<NoLabels, _, f64>(&sum, None)?,
                 }
             }
         }
@@ -111,7 +109,7 @@ impl Metrics {
             let mut metric =
                 encoder.encode_descriptor(histogram.name, histogram.help(), None, MetricType::Histogram)?;
             let (sum, count, buckets) = totals.in_seconds();
-            metric.encode_histogram::<[(&str, &str); 0]>(sum, count, &buckets, None)?;
+            metric.encode_histogram::<NoLabels>(sum, count, &buckets, None)?;
         }
         Ok(())
     }
@@ -124,9 +122,7 @@ impl Metrics {
         for &(key, api) in &self.api_names {
             let errors: u64 = self.shards.iter().filter_map(|s| s.request(key)).map(|r| r.errors.get()).sum();
             if errors > 0 {
-                metric
-                    .encode_family(&[("request", api)])?
-                    .encode_counter::<[(&str, &str); 0], _, f64>(&errors, None)?;
+                metric.encode_family(&[("request", api)])?.encode_counter::<NoLabels, _, f64>(&errors, None)?;
             }
         }
         let name = "kafka_network_requestmetrics_totaltime_seconds";
@@ -137,14 +133,15 @@ impl Metrics {
             self.shards.iter().filter_map(|s| s.request(key)).for_each(|r| totals.add(&r.duration));
             let (sum, count, buckets) = totals.in_seconds();
             if count > 0 {
-                metric
-                    .encode_family(&[("request", api)])?
-                    .encode_histogram::<[(&str, &str); 0]>(sum, count, &buckets, None)?;
+                metric.encode_family(&[("request", api)])?.encode_histogram::<NoLabels>(sum, count, &buckets, None)?;
             }
         }
         Ok(())
     }
 }
+
+/// The encoder's type parameter for metrics without exemplars.
+type NoLabels = [(&'static str, &'static str); 0];
 
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -72,7 +72,9 @@ impl PartitionFiles {
             (&mut self.time_indexes, names::time_index_file),
             (&mut self.txn_indexes, names::txn_index_file),
         ] {
-            for orphan in indexes.extract_if(.., |offset| !segments.contains(offset)) {
+            let orphans: Vec<Offset> = indexes.difference(segments).copied().collect();
+            for orphan in orphans {
+                indexes.remove(&orphan);
                 remove(&name(dir, orphan))?;
                 self.unsynced = true;
             }

@@ -4,11 +4,12 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::types::{Offset, TopicId, TopicPartition};
+use crate::types::{LeaderEpoch, Offset, TopicId, TopicPartition};
 
 use super::config::LogConfig;
 use super::epoch::LeaderEpochCache;
 use super::index::{SegmentIndexes, TimestampOffset};
+use super::producers::ProducerTable;
 
 /// How to load (or make) one partition's log.
 #[derive(Clone, Debug)]
@@ -24,6 +25,9 @@ pub struct LoadOptions {
     pub recovery_point: Offset,
     /// From `log-start-offset-checkpoint`; 0 if not known.
     pub log_start_offset: Offset,
+    /// The highest leader epoch that a batch can have, from the catalog; `i32::MAX` if not known. A batch's epoch lies
+    /// outside of its CRC: a garbled one must not raise all epochs to come.
+    pub leader_epoch: LeaderEpoch,
     /// The files were written by another broker: its active segment is sealed and a new one begun.
     pub adopted: bool,
     /// How many bytes behind the flushed end a batch of this partition can have been written before the power
@@ -51,6 +55,8 @@ pub struct LoadedLog {
     /// The segment that appends continue. Its `.log` ends with its last batch; its index files on disk are stale.
     pub active: LoadedActive,
     pub epochs: LeaderEpochCache,
+    /// The state of the producers at the log's end.
+    pub producers: ProducerTable,
     /// Set: the partition stays offline (`KAFKA_STORAGE_ERROR`), and its files are as they were found.
     pub damage: Option<Damage>,
     pub report: RecoveryReport,
@@ -115,7 +121,7 @@ impl fmt::Display for Damage {
 pub struct RecoveryReport {
     pub segments_scanned: u32,
     pub bytes_scanned: u64,
-    /// Segments whose index files were made anew.
+    /// Segments whose index files were missing or damaged, and were made anew.
     pub indexes_rebuilt: u32,
     /// What was cut off behind the log's end.
     pub cut: Option<Cut>,
@@ -129,7 +135,11 @@ pub struct Cut {
     pub segment: PathBuf,
     /// The size that the segment has now.
     pub position: u64,
-    /// How many bytes were there that are not zero-filled room.
+    /// How many bytes were there, up to the last one that is not zero.
     pub bytes: u64,
+    /// Batches of an earlier use of the file were among them.
+    pub stale: bool,
+    /// Segments behind this one that were removed.
+    pub segments_removed: u32,
     pub reason: String,
 }

@@ -21,6 +21,7 @@ const UNUSED_ATTRIBUTES: i16 = !0x7f;
 pub(super) struct Continuation {
     pub offset: Offset,
     pub epoch: LeaderEpoch,
+    pub epoch_max: LeaderEpoch,
 }
 
 /// What lies behind the unbroken prefix of a segment.
@@ -77,16 +78,19 @@ pub(super) fn look_behind(file: &RawFile, size: u64, from: u64, next: Continuati
             at = found + header.size();
             behind.note(start, end, &header, next);
         }
-        // What is left of the buffer is too short for a header, unless the file ends with it.
-        let looked_at = at.max(count.saturating_sub(BATCH_HEADER_BYTES - 1)).max(1);
-        position += looked_at as u64;
+        if count == 0 || position + count as u64 >= size {
+            break;
+        }
+        // The rest of the buffer is too short for a header and is read again with what follows.
+        position += at.max(count.saturating_sub(BATCH_HEADER_BYTES - 1)).max(1) as u64;
     }
     Ok(behind)
 }
 
 impl Behind {
     fn note(&mut self, position: u64, end: u64, header: &BatchHeader, next: Continuation) {
-        if header.base_offset >= next.offset && header.leader_epoch >= next.epoch {
+        let epochs = next.epoch..=next.epoch_max;
+        if header.base_offset >= next.offset && epochs.contains(&header.leader_epoch) {
             self.furthest = Some(LaterBatch { position, end, base_offset: header.base_offset });
         } else {
             self.stale = true;
@@ -148,8 +152,13 @@ mod tests {
         let path = dir.path().join("segment");
         std::fs::write(&path, bytes).unwrap();
         let file = fs::open(&path, OpenFlags::READ).unwrap();
-        let next = Continuation { offset: Offset(offset), epoch: LeaderEpoch(epoch) };
+        let next = Continuation { offset: Offset(offset), epoch: LeaderEpoch(epoch), epoch_max: LeaderEpoch(9) };
         look_behind(&file, bytes.len() as u64, from, next).unwrap()
+    }
+
+    /// A batch's last byte may be zero: the count of a record's headers.
+    fn used(bytes: &[u8]) -> u64 {
+        bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last as u64 + 1)
     }
 
     #[test]
@@ -166,11 +175,11 @@ mod tests {
             bytes.extend_from_slice(&later);
             bytes.extend_from_slice(&batch(53, 1, 4, b"last"));
             let start = gap + later.len();
-            let end = bytes.len() as u64;
+            let (end, used_to) = (bytes.len() as u64, used(&bytes));
             bytes.extend_from_slice(&[0; 5000]);
             let found = look(&bytes, 0, 40, 4);
             let furthest = LaterBatch { position: start as u64, end, base_offset: Offset(53) };
-            assert_eq!(found, Behind { furthest: Some(furthest), stale: false, used_to: end }, "gap {gap}");
+            assert_eq!(found, Behind { furthest: Some(furthest), stale: false, used_to }, "gap {gap}");
             assert!(look(&bytes, 0, 54, 4).stale, "lower offsets");
             assert!(look(&bytes, 0, 40, 5).furthest.is_none(), "lower epochs");
         }
@@ -181,7 +190,7 @@ mod tests {
         let inner = batch(1000, 1, 9, b"x");
         let bytes = batch(3, 1, 0, &inner);
         let found = look(&bytes, 0, 40, 1);
-        assert_eq!(found, Behind { furthest: None, stale: true, used_to: bytes.len() as u64 });
+        assert_eq!(found, Behind { furthest: None, stale: true, used_to: used(&bytes) });
     }
 
     #[test]

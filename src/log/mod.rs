@@ -12,34 +12,77 @@
 //! partition.metadata               the topic id
 //! ```
 
+mod active;
+pub mod appender;
 pub mod checkpoint;
 pub mod clean_shutdown;
+mod close;
 pub mod config;
+mod descriptors;
 pub mod dir_checkpoints;
 mod dir_files;
 pub mod dir_lock;
 pub mod epoch;
 pub mod error;
+pub mod fault;
+pub mod file;
+mod flusher;
+mod idle;
 pub mod index;
+#[cfg(test)]
+mod live_tests;
+mod load;
 pub mod loaded;
+pub mod log;
+pub mod log_shard;
 mod look_behind;
 pub mod meta_properties;
 pub mod names;
+mod offsets;
 pub mod partition_metadata;
+mod prepare;
 pub mod producers;
+pub mod read;
+mod read_cold;
+mod read_cursor;
+mod read_index;
+mod read_pick;
+mod read_time;
+mod recovery;
+mod replay;
+mod roll;
 pub mod scan;
 pub mod sealed_index;
+mod segment;
+mod segment_scan;
+mod space;
+mod tail;
 #[cfg(test)]
 mod testing;
+mod waiters;
 
+pub use active::rebuild_indexes;
+pub use appender::COMMIT_BYTES_MAX;
+pub use appender::COMMIT_REACH_BYTES;
 pub use clean_shutdown::{CleanShutdownMarks, DirState};
 pub use config::{CleanupPolicy, LogConfig};
 pub use dir_checkpoints::{DirCheckpoints, PartitionOffsets};
 pub use dir_lock::DirLock;
 pub use epoch::{EpochEntry, LeaderEpochCache};
 pub use error::{LoadError, LogError};
+pub use fault::{FaultKind, FaultOp, FaultPlan};
+pub use file::IoMode;
 pub use index::{OffsetIndex, OffsetPosition, SegmentIndexes, TimeIndex, TimestampOffset};
+pub use load::{load, load_all};
 pub use loaded::{Damage, LoadOptions, LoadedActive, LoadedLog, LoadedSegment, RecoveryReport};
+pub use loaded::{Cut, Damage, DamageKind, LoadOptions, LoadedActive, LoadedLog, LoadedSegment, RecoveryReport};
+pub use log::{Log, RollBackHook, SnapshotSource};
+pub use log_shard::{FlushAcks, LogShard, LogShardOptions, LogShardStats};
 pub use meta_properties::MetaProperties;
+pub use offsets::LogOffsets;
+pub use read::{Chunk, FileRange, ReadResult};
+pub use read_time::RecordTime;
 pub use scan::{LogScanner, ScanError, SegmentScanner};
 pub use sealed_index::{IndexBlock, IndexBlockCache, IndexKind, IndexSearch, SealedIndex};
+pub use segment::AppendBatch;
+pub use waiters::OffsetReached;

@@ -12,10 +12,10 @@ use crate::types::Offset;
 
 use super::names::{self, FileKind};
 
-/// How much is read at a time. Large enough for a disk's full speed, small enough for a thread per core.
-const READ_BYTES: usize = 256 << 10;
-/// How much is read for a header alone, when the batches are larger than what is read at a time.
-const SKIP_READ_BYTES: usize = 4096;
+/// How much is read at a time: little where a scan begins or skips large batches, since most scans look at a few
+/// headers of one of thousands of partitions; twice as much each time it goes on, up to a disk's full speed.
+const READ_BYTES_MIN: usize = 4096;
+const READ_BYTES_MAX: usize = 256 << 10;
 /// The largest batch handed out whole; producers are held to far less by `max.message.bytes`.
 const BATCH_BYTES_MAX: usize = 1 << 30;
 
@@ -63,8 +63,8 @@ pub struct SegmentScanner {
     buffer: Vec<u8>,
     /// The position in the file of the buffer's first byte.
     buffered_from: u64,
-    /// The last batch was longer than what was read at a time: read less, and skip.
-    skipping: bool,
+    /// How much to read next.
+    read_bytes: usize,
 }
 
 impl SegmentScanner {
@@ -85,7 +85,7 @@ impl SegmentScanner {
             batch_bytes: 0,
             buffer: Vec::new(),
             buffered_from: 0,
-            skipping: false,
+            read_bytes: READ_BYTES_MIN,
         }
     }
 
@@ -127,7 +127,6 @@ impl SegmentScanner {
     /// checked to lie in the file; the CRC is not. After an error the scanner stands at the end of the last batch.
     pub fn advance(&mut self) -> Result<Option<BatchHeader>, ScanError> {
         let position = self.end_position();
-        self.skipping = self.batch_bytes > READ_BYTES;
         self.seek(position);
         let left = self.size.saturating_sub(position);
         if left == 0 {
@@ -145,7 +144,7 @@ impl SegmentScanner {
 
     /// Checks the CRC of the current batch, in pieces if it is large.
     pub fn check_crc(&mut self) -> Result<(), ScanError> {
-        self.fill(self.batch_bytes.min(READ_BYTES))?;
+        self.fill(self.batch_bytes.min(READ_BYTES_MAX))?;
         let batch = self.current();
         let Some(stored) = batch.get(CRC_AT..).and_then(|bytes| bytes.first_chunk()) else { return Ok(()) };
         let stored = u32::from_be_bytes(*stored);
@@ -153,7 +152,7 @@ impl SegmentScanner {
         let (mut from, end) = (self.position + batch.len() as u64, self.end_position());
         let mut piece = Vec::new();
         while from < end {
-            piece.resize((end - from).min(READ_BYTES as u64) as usize, 0);
+            piece.resize((end - from).min(READ_BYTES_MAX as u64) as usize, 0);
             let count = fs::pread(&self.file, &mut piece, from).map_err(|source| self.failed(source))?;
             if count < piece.len() {
                 let (size, available) = (self.batch_bytes as u64, (from - self.position) as usize + count);
@@ -198,12 +197,15 @@ impl SegmentScanner {
         if held >= wanted {
             return Ok(());
         }
+        if held == 0 && self.position != self.buffered_from + self.buffer.len() as u64 {
+            self.read_bytes = READ_BYTES_MIN;
+        }
         let start = self.buffer.len() - held;
         self.buffer.drain(..start);
         self.buffered_from = self.position;
-        let ahead = if self.skipping { SKIP_READ_BYTES } else { READ_BYTES };
         let left = self.size.saturating_sub(self.position);
-        let target = (wanted.max(ahead) as u64).min(left) as usize;
+        let target = (wanted.max(self.read_bytes) as u64).min(left) as usize;
+        self.read_bytes = (self.read_bytes * 2).min(READ_BYTES_MAX);
         self.buffer.resize(target.max(held), 0);
         let slot = self.buffer.get_mut(held..).unwrap_or_default();
         match fs::pread(&self.file, slot, self.position + held as u64) {
@@ -258,7 +260,7 @@ impl LogScanner {
     }
 
     /// The next batch, whole; `None` at the end. A batch that holds `from` may begin before it.
-    pub fn next(&mut self) -> Result<Option<(BatchHeader, &[u8])>, ScanError> {
+    pub fn next_batch(&mut self) -> Result<Option<(BatchHeader, &[u8])>, ScanError> {
         let Some(header) = self.next_header()? else { return Ok(None) };
         match &mut self.current {
             Some(scanner) => Ok(Some((header, scanner.bytes()?))),

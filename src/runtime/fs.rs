@@ -485,6 +485,12 @@ pub fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Writes a new file, or over an old one, without syncing it.
+pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    let file = open_file(path, OpenFlags { truncate: true, ..OpenFlags::CREATE })?;
+    file.write_all_at(content, 0)
+}
+
 /// The absolute path without links and dots.
 pub fn canonical(path: &Path) -> io::Result<PathBuf> {
     std::fs::canonicalize(path)

@@ -1,6 +1,10 @@
 //! Threads, cores and the limits of the process.
 
-use std::{io, thread};
+use std::{
+    io,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
 
 use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
@@ -40,6 +44,31 @@ pub fn spawn<T: Send + 'static>(
     })
 }
 
+/// Applies `run` to every item on up to `threads` threads, and answers in the items' order. A panic of one is the caller's.
+pub fn map_parallel<T: Sync, R: Send>(items: &[T], threads: usize, run: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut results = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            match items.get(at) {
+                Some(item) => results.push((at, run(item))),
+                None => return results,
+            }
+        }
+    };
+    let mut results = thread::scope(|scope| {
+        let others: Vec<_> = (1..threads.min(items.len())).map(|_| scope.spawn(work)).collect();
+        let mut results = work();
+        for other in others {
+            results.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        results
+    });
+    results.sort_unstable_by_key(|(at, _)| *at);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
 /// Raises the limit of open files to the hard one, and gives it.
 pub fn raise_open_files_limit() -> io::Result<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
@@ -52,6 +81,15 @@ pub fn raise_open_files_limit() -> io::Result<u64> {
 /// The limit of locked memory in bytes.
 pub fn locked_memory_limit() -> u64 {
     getrlimit(Resource::RLIMIT_MEMLOCK).map_or(0, |(soft, _)| soft)
+}
+
+/// Whether the limit of locked memory does not apply to this process (CAP_IPC_LOCK).
+pub fn may_lock_without_limit() -> bool {
+    const CAP_IPC_LOCK: u64 = 1 << 14;
+    let Ok(status) = super::fs::read_bounded("/proc/self/status", 64 * 1024) else { return false };
+    let status = String::from_utf8_lossy(&status);
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).is_some_and(|caps| caps & CAP_IPC_LOCK != 0)
 }
 
 /// Sleeps the calling thread; never on a shard.
@@ -67,6 +105,16 @@ pub fn thread_id() -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parallel_results_come_in_order() {
+        let items: Vec<u32> = (0..1000).collect();
+        for threads in [0, 1, 3] {
+            let doubled = map_parallel(&items, threads, |item| item * 2);
+            assert!(doubled.iter().zip(&items).all(|(double, item)| *double == item * 2) && doubled.len() == 1000);
+        }
+        assert!(map_parallel(&[0; 0], 4, |item: &u8| *item).is_empty());
+    }
 
     #[test]
     fn a_thread_runs_on_the_core_it_is_pinned_to() {

@@ -34,7 +34,8 @@ impl Batch {
         Batch {
             values: values.iter().map(|value| value.to_vec()).collect(),
             keys: false,
-            base_timestamp: 1_700_000_000_000,
+            // Of today: what lies long ago falls to retention, and its producers are forgotten at a restart.
+            base_timestamp: now_ms(),
             attributes: 0,
             producer_id: -1,
             producer_epoch: -1,
@@ -97,6 +98,11 @@ impl Batch {
     }
 }
 
+pub fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock past 1970");
+    since.as_millis() as i64
+}
+
 /// Writes the checksum that the batch's bytes have now.
 pub fn seal(batch: &mut [u8]) {
     let crc = crc32c::crc32c(&batch[ATTRIBUTES_AT..]);
@@ -118,10 +124,7 @@ pub struct Fetched {
     pub leader_epoch: i32,
     pub attributes: i16,
     pub last_offset: i64,
-    pub base_timestamp: i64,
-    pub max_timestamp: i64,
     pub producer_id: i64,
-    pub base_sequence: i32,
     pub crc_ok: bool,
 }
 
@@ -141,10 +144,7 @@ pub fn batches(mut records: &[u8]) -> Vec<Fetched> {
             leader_epoch: i32_at(12),
             attributes: i16_at(ATTRIBUTES_AT),
             last_offset: base_offset + i64::from(i32_at(LAST_OFFSET_DELTA_AT)),
-            base_timestamp: i64_at(27),
-            max_timestamp: i64_at(35),
             producer_id: i64_at(43),
-            base_sequence: i32_at(53),
             crc_ok: crc32c::crc32c(&records[ATTRIBUTES_AT..size]) == i32_at(CRC_AT).cast_unsigned(),
         });
         records = &records[size..];

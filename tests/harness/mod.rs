@@ -19,10 +19,8 @@ use rand::rngs::StdRng;
 
 /// Random test data that can be had again: the seed is printed, and shown by the test runner when the test fails.
 pub fn seeded() -> StdRng {
-    let seed = std::env::var("CORELANE_TEST_SEED")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or_else(rand::random::<u64>);
+    let seed =
+        std::env::var("CORELANE_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(rand::random::<u64>);
     println!("CORELANE_TEST_SEED={seed}");
     StdRng::seed_from_u64(seed)
 }

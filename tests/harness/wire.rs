@@ -3,7 +3,7 @@
 //! would otherwise go unseen.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -27,7 +27,11 @@ pub struct Wire {
 
 impl Wire {
     pub fn connect(broker: &Broker) -> Wire {
-        let stream = broker.connect();
+        Wire::connect_to(broker.address())
+    }
+
+    pub fn connect_to(address: SocketAddr) -> Wire {
+        let stream = TcpStream::connect(address).expect("a connection to the broker");
         stream.set_read_timeout(Some(PATIENCE)).expect("a read timeout");
         stream.set_nodelay(true).expect("no delay");
         Wire { stream, next_correlation_id: 100 }
@@ -60,11 +64,6 @@ impl Wire {
 
     pub fn send_bytes(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("the broker takes the request");
-    }
-
-    /// As [`send_bytes`](Self::send_bytes), where the broker may already have closed the connection.
-    pub fn try_send_bytes(&mut self, bytes: &[u8]) {
-        let _ = self.stream.write_all(bytes);
     }
 
     /// The next response, which must be the one to `correlation_id`.
@@ -134,11 +133,9 @@ pub fn metadata(wire: &mut Wire, name: &str) -> MetadataResponse {
 
 /// A produce request of one partition, by the topic's name.
 pub fn produce_request(topic: &str, partition: i32, acks: i16, records: Bytes) -> ProduceRequest {
-    let partition =
-        produce_request::PartitionProduceData::default().with_index(partition).with_records(Some(records));
-    let topic = produce_request::TopicProduceData::default()
-        .with_name(topic_name(topic))
-        .with_partition_data(vec![partition]);
+    let partition = produce_request::PartitionProduceData::default().with_index(partition).with_records(Some(records));
+    let topic =
+        produce_request::TopicProduceData::default().with_name(topic_name(topic)).with_partition_data(vec![partition]);
     ProduceRequest::default().with_acks(acks).with_timeout_ms(30_000).with_topic_data(vec![topic])
 }
 
@@ -227,9 +224,8 @@ pub fn list_offset(
     version: i16,
 ) -> list_offsets_response::ListOffsetsPartitionResponse {
     let partition = list_offsets_request::ListOffsetsPartition::default().with_timestamp(timestamp);
-    let topic = list_offsets_request::ListOffsetsTopic::default()
-        .with_name(topic_name(topic))
-        .with_partitions(vec![partition]);
+    let topic =
+        list_offsets_request::ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(vec![partition]);
     let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
     // The crate stops at version 10; 11 differs in what a timestamp may say, not in its layout.
     let known = version.min(10);

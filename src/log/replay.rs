@@ -1,0 +1,96 @@
+//! What batches say beside their records: which leader epoch they belong to, and what their producers did.
+
+use std::path::Path;
+
+use crate::record::BatchHeader;
+use crate::runtime::fs;
+use crate::types::Offset;
+
+use super::dir_files::{PartitionFiles, scan_failed};
+use super::epoch::LeaderEpochCache;
+use super::error::LoadError;
+use super::names;
+use super::producers::{ProducerBatch, ProducerTable};
+use super::scan::{ScanError, SegmentScanner};
+
+/// The largest snapshot read: of ten million producers.
+const SNAPSHOT_BYTES_MAX: usize = 512 << 20;
+
+/// State that is rebuilt from the batches of a log, in their order.
+#[derive(Debug)]
+pub(super) struct Replay {
+    pub epochs: LeaderEpochCache,
+    /// Accounts for everything below its end offset; `None` leaves the producers out.
+    pub producers: Option<ProducerTable>,
+    now_ms: i64,
+}
+
+impl Replay {
+    pub fn new(epochs: LeaderEpochCache, producers: Option<ProducerTable>, now_ms: i64) -> Replay {
+        Replay { epochs, producers, now_ms }
+    }
+
+    /// Takes note of the scanner's current batch.
+    pub fn batch(&mut self, header: &BatchHeader, scanner: &mut SegmentScanner) -> Result<(), ScanError> {
+        if self.epochs.latest().is_none_or(|latest| latest.epoch < header.leader_epoch) {
+            self.epochs.assign(header.leader_epoch, header.base_offset);
+        }
+        let Some(producers) = &mut self.producers else { return Ok(()) };
+        if header.base_offset < producers.end_offset() {
+            return Ok(());
+        }
+        if header.has_producer_id() && header.attributes.is_control() {
+            // A control batch that is none has been let in by its CRC: it says nothing about its producer.
+            if let Err(wrong) = producers.replay(scanner.bytes()?, self.now_ms) {
+                tracing::warn!("{}, byte {}: {wrong}", scanner.path().display(), scanner.position());
+            }
+            producers.advance_to(header.next_offset());
+        } else {
+            producers.record_append(&ProducerBatch::from(header), header.base_offset, self.now_ms);
+        }
+        Ok(())
+    }
+
+    /// Takes note of the batches between two offsets, by their headers alone: they are trusted.
+    pub fn run(&mut self, dir: &Path, files: &PartitionFiles, from: Offset, end: Offset) -> Result<(), LoadError> {
+        if from >= end {
+            return Ok(());
+        }
+        let first = files.segments.range(..=from).next_back().copied().unwrap_or(from);
+        for &base_offset in files.segments.range(first..end) {
+            let mut scanner = SegmentScanner::open(&names::log_file(dir, base_offset)).map_err(scan_failed)?;
+            while let Some(header) = scanner.advance().map_err(scan_failed)? {
+                if header.base_offset >= end {
+                    break;
+                }
+                if header.last_offset() >= from {
+                    self.batch(&header, &mut scanner).map_err(scan_failed)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The producers of the newest valid snapshot at or below `end`; if there is none, of nobody from `start` on. Invalid
+/// snapshots on the way are removed.
+pub(super) fn load_producers(
+    dir: &Path,
+    files: &mut PartitionFiles,
+    start: Offset,
+    end: Offset,
+    now_ms: i64,
+) -> Result<ProducerTable, LoadError> {
+    while let Some(&offset) = files.snapshots.range(..=end).next_back() {
+        let path = names::snapshot_file(dir, offset);
+        let bytes = fs::read_bounded(&path, SNAPSHOT_BYTES_MAX).map_err(LoadError::io("read", &path))?;
+        match ProducerTable::decode_snapshot(&bytes, offset, now_ms) {
+            Ok(producers) => return Ok(producers),
+            Err(wrong) => {
+                tracing::warn!("{} is removed: {wrong}", path.display());
+                files.remove_snapshot(dir, offset)?;
+            }
+        }
+    }
+    Ok(ProducerTable::new(start))
+}
