@@ -74,7 +74,6 @@ pub use fault::{FaultKind, FaultOp, FaultPlan};
 pub use file::IoMode;
 pub use index::{OffsetIndex, OffsetPosition, SegmentIndexes, TimeIndex, TimestampOffset};
 pub use load::{load, load_all};
-pub use loaded::{Damage, LoadOptions, LoadedActive, LoadedLog, LoadedSegment, RecoveryReport};
 pub use loaded::{Cut, Damage, DamageKind, LoadOptions, LoadedActive, LoadedLog, LoadedSegment, RecoveryReport};
 pub use log::{Log, RollBackHook, SnapshotSource};
 pub use log_shard::{FlushAcks, LogShard, LogShardOptions, LogShardStats};
