@@ -307,16 +307,15 @@ macro_rules! messages {
             const KIND: $crate::protocol::Kind = $crate::protocol::Kind::Struct(&Self::STRUCT_SCHEMA);
 
             fn size_min(format: $crate::protocol::Format) -> usize {
-                let mut size = usize::from(format.flexible);
-                $(
-                    if $crate::protocol::messages!(@versions $versions).contains(format.version)
-                        && !$crate::protocol::messages!(@tagged [$($tag)?] $tagged $versions)
-                            .contains(format.version)
+                usize::from(format.flexible) $(
+                    + if $crate::protocol::messages!(@versions $versions).contains(format.version)
+                        && !$crate::protocol::messages!(@tagged [$($tag)?] $tagged $versions).contains(format.version)
                     {
-                        size += <$ty as $crate::protocol::Field>::size_min(format);
+                        <$ty as $crate::protocol::Field>::size_min(format)
+                    } else {
+                        0
                     }
                 )*
-                size
             }
 
             fn read(
