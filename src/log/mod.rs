@@ -30,6 +30,7 @@ pub mod names;
 pub mod partition_metadata;
 pub mod producers;
 mod recovery;
+mod recycle;
 mod replay;
 pub mod scan;
 pub mod sealed_index;
@@ -48,5 +49,6 @@ pub use index::{OffsetIndex, OffsetPosition, SegmentIndexes, TimeIndex, Timestam
 pub use load::{load, load_all};
 pub use loaded::{Cut, Damage, DamageKind, LoadOptions, LoadedActive, LoadedLog, LoadedSegment, RecoveryReport};
 pub use meta_properties::MetaProperties;
+pub use recycle::disarm;
 pub use scan::{LogScanner, ScanError, SegmentScanner};
 pub use sealed_index::{IndexBlock, IndexBlockCache, IndexKind, IndexSearch, SealedIndex};
