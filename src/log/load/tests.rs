@@ -3,6 +3,8 @@
 mod adopted;
 mod clean;
 mod damage;
+mod power_cut;
+mod random;
 
 mod torn;
 
