@@ -9,7 +9,7 @@ pub mod error_code;
 pub mod limits;
 pub mod log;
 pub mod metrics;
-//pub mod net;
+pub mod net;
 pub mod partition;
 pub mod protocol;
 pub mod record;

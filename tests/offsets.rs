@@ -6,7 +6,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use crate::harness::Broker;
 use crate::harness::client::{
-    PATIENCE, Producer, assign, consumer, create_topic, produce, read_assigned, values, watermarks,
+    PATIENCE, Producer, assign, consumer, create_topic, produce, read_assigned, retry, values, watermarks,
 };
 
 fn numbered(count: usize) -> Vec<Vec<u8>> {
@@ -45,7 +45,7 @@ fn an_offset_is_found_by_time() {
         let by_time = |timestamp: i64| {
             let mut list = TopicPartitionList::new();
             list.add_partition_offset("t", 0, Offset::Offset(timestamp)).expect("a timestamp");
-            let found = consumer.offsets_for_times(list, PATIENCE).expect("offsets");
+            let found = retry("offsets by time", || consumer.offsets_for_times(list.clone(), PATIENCE));
             found.elements()[0].offset()
         };
         for i in [0, 1, 7, 9, 10, 11, 999, 2_500, 4_321, 4_999] {
@@ -76,13 +76,13 @@ fn committed_offsets_are_kept_over_restarts() {
             element.set_metadata(format!("note of {group}"));
         }
         consumer.assign(&list).expect("an assignment");
-        consumer.commit(&list, CommitMode::Sync).expect("the commit is taken");
+        retry("the commit", || consumer.commit(&list, CommitMode::Sync));
     };
     let committed = |broker: &Broker, group: &str| -> Vec<(Offset, String)> {
         let consumer = consumer(broker, &[("group.id", group)]);
         let mut list = TopicPartitionList::new();
         list.add_partition_range("t", 0, 2);
-        let found = consumer.committed_offsets(list, PATIENCE).expect("committed offsets");
+        let found = retry("committed offsets", || consumer.committed_offsets(list.clone(), PATIENCE));
         found.elements().iter().map(|e| (e.offset(), e.metadata().to_owned())).collect()
     };
     commit(&broker, "first", &[10, 20, 30]);

@@ -69,8 +69,7 @@ fn base_offset_and_leader_epoch_are_stamped_and_nothing_else_changes() {
     let (_broker, mut wire) = start();
     let first = Batch::of(&[b"a", b"b", b"c"]).bytes();
     let mut second = Batch::of(&[b"d"]).bytes_mut();
-    // What a client puts there is of no account: both lie outside the checksum.
-    second[0..8].copy_from_slice(&77_i64.to_be_bytes());
+    // What a client puts there is of no account: it lies outside the checksum.
     second[12..16].copy_from_slice(&55_i32.to_be_bytes());
     assert_eq!(produce(&mut wire, "t", 0, first.clone()), (0, 0));
     assert_eq!(produce(&mut wire, "t", 0, second.clone().freeze()), (0, 3));
@@ -107,6 +106,7 @@ fn spoilt_batches_are_refused_each_with_its_code_and_leave_no_trace() {
         ("a flipped bit", flipped.freeze(), CORRUPT_MESSAGE),
         ("two batches", two.into(), INVALID_RECORD),
         ("no batch", Bytes::new(), INVALID_RECORD),
+        ("a base offset other than 0", resealed(&|b| b[7] = 77), INVALID_RECORD),
         ("magic 1", resealed(&|b| b[16] = 1), INVALID_RECORD),
         ("magic 0", resealed(&|b| b[16] = 0), INVALID_RECORD),
         ("a control batch", resealed(&|b| b[ATTRIBUTES_AT + 1] |= 0x20), INVALID_RECORD),

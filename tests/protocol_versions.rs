@@ -202,7 +202,7 @@ fn the_cluster_and_its_topics_describe_themselves() {
     let cursor = response.next_cursor.expect("a cursor to go on from");
     assert_eq!((cursor.topic_name.as_str(), cursor.partition_index), ("b", 2));
 
-    for version in 1..=5 {
+    for version in 1..=4 {
         let response = wire.call(&DescribeLogDirsRequest::default().with_topics(None), version);
         assert_eq!(response.results.len(), 1);
         assert_eq!(response.results[0].error_code, 0);

@@ -98,7 +98,8 @@ impl<S: Service> Connection<S> {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         self.listen(cx);
-        if let Some(end) = self.info.ended.borrow_mut().take() {
+        let ended = self.info.ended.borrow_mut().take();
+        if let Some(end) = ended {
             // A drained connection still answers; every other end from outside is now.
             if end != End::Drained {
                 return Poll::Ready(end);
@@ -121,6 +122,7 @@ impl<S: Service> Connection<S> {
                 break;
             }
         }
+        self.info.busy.set(!self.running.is_empty());
         if let Some(sending) = &self.sending
             && (!self.outbox.is_empty() || (self.end.is_some() && self.running.is_empty()))
         {
@@ -177,7 +179,8 @@ impl<S: Service> Connection<S> {
             }
             Poll::Ready(Ok(())) => {
                 self.net.sent(sending.bytes);
-                self.release_unsent(sending.memory_bytes);
+                let released = sending.memory_bytes;
+                self.release_unsent(released);
                 self.sending = None;
                 self.touch(runtime::now());
                 Ok(true)

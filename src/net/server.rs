@@ -180,7 +180,9 @@ impl<S: Service> Net<S> {
             End::Stalled => {
                 self.metrics.connections_idle_closed.increment();
                 if self.log_limit.allows(runtime::now()) {
-                    tracing::warn!("the connection of {peer} held memory that others wait for and did not move: closed");
+                    tracing::warn!(
+                        "the connection of {peer} held memory that others wait for and did not move: closed"
+                    );
                 }
             }
             End::Malformed(why) => {
@@ -204,7 +206,7 @@ impl<S: Service> Net<S> {
         let answers_wait = self.short_of_answer_memory();
         for (_, listed) in self.connections.borrow().iter() {
             let still = now.saturating_duration_since(listed.moved);
-            if self.options.idle_max.is_some_and(|max| still >= max) && !listed.info.is_busy() {
+            if self.options.idle_max.is_some_and(|max| still >= max) && !listed.info.busy.get() {
                 listed.info.end(End::Idle);
             } else if still >= self.options.stalled_max
                 && ((requests_wait && listed.holding) || (answers_wait && listed.owing))

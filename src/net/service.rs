@@ -108,6 +108,8 @@ pub struct ConnectionInfo {
     /// The number that the server gave to the listener it came in by.
     pub listener: usize,
     pub(super) closed: Cell<bool>,
+    /// Requests of it are being answered.
+    pub(super) busy: Cell<bool>,
     closing: OnceCell<Event>,
     state: RefCell<Option<Box<dyn Any>>>,
     /// Set from outside its task: end now, for this reason.
@@ -122,6 +124,7 @@ impl ConnectionInfo {
             peer,
             listener,
             closed: Cell::new(false),
+            busy: Cell::new(false),
             closing: OnceCell::new(),
             state: RefCell::default(),
             ended: RefCell::default(),
@@ -204,7 +207,8 @@ mod tests {
     fn parts_are_put_in_at_their_positions() {
         let bytes = || BytesMut::from(&b"abcdef"[..]);
         assert_eq!(joined(Answer::spliced(bytes(), [])), b"abcdef");
-        let inserts = [(0, vec![part(b"1")]), (2, vec![part(b"2"), part(b""), part(b"3")]), (2, vec![]), (6, vec![part(b"4")])];
+        let inserts =
+            [(0, vec![part(b"1")]), (2, vec![part(b"2"), part(b""), part(b"3")]), (2, vec![]), (6, vec![part(b"4")])];
         assert_eq!(joined(Answer::spliced(bytes(), inserts)), b"1ab23cdef4");
         assert_eq!(joined(Answer::spliced(bytes(), [(99, vec![part(b"x")])])), b"abcdefx");
     }

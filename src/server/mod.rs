@@ -9,8 +9,11 @@ mod banner;
 pub mod broker;
 mod directory;
 mod exit;
+mod loading;
 mod logging;
 mod notify;
+mod service;
+mod shard_thread;
 
 use std::io::Write;
 use std::sync::Arc;

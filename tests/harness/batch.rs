@@ -34,7 +34,8 @@ impl Batch {
         Batch {
             values: values.iter().map(|value| value.to_vec()).collect(),
             keys: false,
-            base_timestamp: 1_700_000_000_000,
+            // Of today: what lies long ago falls to retention, and its producers are forgotten at a restart.
+            base_timestamp: now_ms(),
             attributes: 0,
             producer_id: -1,
             producer_epoch: -1,
@@ -95,6 +96,11 @@ impl Batch {
         seal(&mut batch);
         batch
     }
+}
+
+pub fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock past 1970");
+    since.as_millis() as i64
 }
 
 /// Writes the checksum that the batch's bytes have now.

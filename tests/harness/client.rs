@@ -198,7 +198,8 @@ pub fn values(records: &[OwnedMessage]) -> Vec<Vec<u8>> {
 
 /// Low and high watermark.
 pub fn watermarks(broker: &Broker, topic: &str, partition: i32) -> (i64, i64) {
-    consumer(broker, &[]).fetch_watermarks(topic, partition, PATIENCE).expect("watermarks")
+    let consumer = consumer(broker, &[]);
+    retry("watermarks", || consumer.fetch_watermarks(topic, partition, PATIENCE))
 }
 
 pub fn admin(broker: &Broker) -> AdminClient<DefaultClientContext> {
@@ -214,12 +215,34 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
 }
 
-/// Creates a topic with one replica and the given topic configs.
+/// Creates a topic with one replica and the given topic configs. Nothing of it is ever deleted for its age.
 pub fn create_topic(broker: &Broker, name: &str, partitions: i32, configs: &[(&str, &str)]) {
     let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+    if !configs.iter().any(|(key, _)| *key == "retention.ms") {
+        topic = topic.set("retention.ms", "-1");
+    }
     for (key, value) in configs {
         topic = topic.set(key, value);
     }
     let results = block_on(admin(broker).create_topics([&topic], &admin_options())).expect("an answer");
     assert_eq!(results, [Ok(name.to_owned())]);
+    if super::broker::is_kafka() {
+        // Apache Kafka answers before its partitions have their leaders.
+        let consumer = consumer(broker, &[]);
+        for partition in 0..partitions {
+            retry("leaders", || consumer.fetch_watermarks(name, partition, PATIENCE));
+        }
+    }
+}
+
+/// Calls until it works, as a client does that meets a broker on its way up.
+pub fn retry<T>(what: &str, mut call: impl FnMut() -> Result<T, KafkaError>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match call() {
+            Ok(value) => return value,
+            Err(error) => assert!(Instant::now() < deadline, "{what}: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }

@@ -44,9 +44,10 @@ LOG
 if [ ! -e "$data/meta.properties" ]; then
     id=$(java -cp "$libs/*" kafka.tools.StorageTool random-uuid 2>/dev/null)
     java -Dlog4j2.configurationFile="$dir/log4j2.properties" -cp "$libs/*" kafka.tools.StorageTool format \
-        --standalone -t "$id" -c "$dir/server.properties" >&2
+        --standalone -t "$id" -c "$dir/server.properties" >"$dir/format.out" 2>&1 || { cat "$dir/format.out" >&2; exit 1; }
 fi
 
+: >"$dir/kafka.log"
 java -Xms512M -Xmx1G -XX:+UseG1GC -Dlog4j2.configurationFile="$dir/log4j2.properties" -cp "$libs/*" \
     kafka.Kafka "$dir/server.properties" >"$dir/kafka.out" 2>&1 </dev/null &
 pid=$!
