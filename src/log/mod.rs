@@ -63,7 +63,6 @@ mod testing;
 mod waiters;
 
 pub use active::rebuild_indexes;
-pub use appender::COMMIT_BYTES_MAX;
 pub use appender::COMMIT_REACH_BYTES;
 pub use clean_shutdown::{CleanShutdownMarks, DirState};
 pub use config::{CleanupPolicy, LogConfig};
@@ -75,7 +74,6 @@ pub use fault::{FaultKind, FaultOp, FaultPlan};
 pub use file::IoMode;
 pub use index::{OffsetIndex, OffsetPosition, SegmentIndexes, TimeIndex, TimestampOffset};
 pub use load::{load, load_all};
-pub use loaded::{Damage, LoadOptions, LoadedActive, LoadedLog, LoadedSegment, RecoveryReport};
 pub use loaded::{Cut, Damage, DamageKind, LoadOptions, LoadedActive, LoadedLog, LoadedSegment, RecoveryReport};
 pub use log::{Log, RollBackHook, SnapshotSource};
 pub use log_shard::{FlushAcks, LogShard, LogShardOptions, LogShardStats};

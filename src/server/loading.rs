@@ -19,9 +19,9 @@ use crate::types::{LeaderEpoch, PartitionId, ShardId, TopicPartition};
 
 use super::{Start, StartError};
 
-/// How far unflushed writes of a partition can reach behind its flushed end: the commit being flushed, the one being
-/// written meanwhile, and the tail block that both round up to.
-const COMMIT_REACH_BYTES: u64 = 2 * log::COMMIT_BYTES_MAX + (256 << 20);
+/// How far unflushed writes of a partition can reach behind its flushed end: what the appender allows, or one batch of
+/// the largest size that is taken.
+const COMMIT_REACH_BYTES: u64 = log::COMMIT_REACH_BYTES + (256 << 20);
 
 /// Partitions that take longer than this to load are worth a line about how far it is.
 const PROGRESS_AFTER_MS: i64 = 1000;
