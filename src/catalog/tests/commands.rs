@@ -29,7 +29,7 @@ fn assigned(partitions: &[(i32, &[i32])]) -> Vec<ManualAssignment> {
     partitions.iter().map(assignment).collect()
 }
 
-fn create_with(image: &CatalogImage, rules: &PlacingRules, topic: NewTopic<'_>) -> Result<CreatedTopic, CommandError> {
+fn create_with(image: &CatalogImage, rules: PlacingRules, topic: NewTopic<'_>) -> Result<CreatedTopic, CommandError> {
     let mut answers = create_topics(image, &settings(), rules, &[topic], KafkaUuid::random);
     assert_eq!(answers.len(), 1);
     answers.remove(0).1
@@ -44,7 +44,7 @@ fn apply(image: &mut CatalogImage, records: &[MetadataRecord]) {
 fn image_of(topics: &[NewTopic<'_>]) -> CatalogImage {
     let mut image = CatalogImage::empty(identity());
     for topic in topics {
-        let created = create_with(&image, &RULES, topic.clone()).expect("it can be");
+        let created = create_with(&image, RULES, topic.clone()).expect("it can be");
         apply(&mut image, &created.records);
     }
     image
@@ -60,7 +60,7 @@ fn a_topic_is_made_as_kafka_makes_it() {
     let image = CatalogImage::empty(identity());
     let configs = vec![("retention.ms", Some(" 5 ")), ("cleanup.policy", Some("compact"))];
     let created =
-        create_with(&image, &RULES, NewTopic { num_partitions: 2, configs, ..topic("a") }).expect("it can be");
+        create_with(&image, RULES, NewTopic { num_partitions: 2, configs, ..topic("a") }).expect("it can be");
     let names: Vec<_> = created.records.iter().map(MetadataRecord::name).collect();
     assert_eq!(names, ["TopicRecord", "ConfigRecord", "ConfigRecord", "PartitionRecord", "PartitionRecord"]);
     let MetadataRecord::Partition(partition) = &created.records[4] else { panic!("the last is a partition") };
@@ -79,27 +79,27 @@ fn a_topic_is_made_as_kafka_makes_it() {
     assert_eq!(created.configs.get("retention.ms").map(|value| &**value), Some("5"), "values are stored canonical");
     assert_eq!((created.num_partitions, created.replication_factor, created.warning), (2, 1, None));
 
-    let defaults = create_with(&image, &RULES, NewTopic { num_partitions: -1, ..topic("b") }).expect("it can be");
+    let defaults = create_with(&image, RULES, NewTopic { num_partitions: -1, ..topic("b") }).expect("it can be");
     assert_eq!(defaults.num_partitions, 3);
     let both = NewTopic { num_partitions: -1, assignments: assigned(&[(1, &[1]), (0, &[1])]), ..topic("c") };
-    assert_eq!(create_with(&image, &RULES, both).expect("it can be").num_partitions, 2);
+    assert_eq!(create_with(&image, RULES, both).expect("it can be").num_partitions, 2);
 }
 
 #[test]
 fn a_replication_factor_above_one_is_clamped_or_refused() {
     let image = CatalogImage::empty(identity());
     let three = NewTopic { replication_factor: 3, ..topic("a") };
-    let created = create_with(&image, &RULES, three.clone()).expect("it can be");
+    let created = create_with(&image, RULES, three.clone()).expect("it can be");
     assert_eq!(created.replication_factor, 1);
     assert!(created.warning.expect("a warning").contains("of 3 was asked for"));
     let strict = PlacingRules { strict_replication_factor: true, ..RULES };
-    assert_eq!(code(create_with(&image, &strict, three)).0, ErrorCode::InvalidReplicationFactor);
+    assert_eq!(code(create_with(&image, strict, three)).0, ErrorCode::InvalidReplicationFactor);
     for factor in [-1, 1] {
-        let created = create_with(&image, &strict, NewTopic { replication_factor: factor, ..topic("a") });
+        let created = create_with(&image, strict, NewTopic { replication_factor: factor, ..topic("a") });
         assert_eq!(created.expect("it can be").warning, None);
     }
     for factor in [0, -2, i16::MIN] {
-        let zero = create_with(&image, &RULES, NewTopic { replication_factor: factor, ..topic("a") });
+        let zero = create_with(&image, RULES, NewTopic { replication_factor: factor, ..topic("a") });
         assert_eq!(code(zero).0, ErrorCode::InvalidReplicationFactor);
     }
 }
@@ -107,7 +107,7 @@ fn a_replication_factor_above_one_is_clamped_or_refused() {
 #[test]
 fn topics_that_cannot_be_are_refused_as_kafka_refuses_them() {
     let image = image_of(&[topic("a.b"), topic("plain")]);
-    let refused = |topic| code(create_with(&image, &RULES, topic));
+    let refused = |topic| code(create_with(&image, RULES, topic));
     assert_eq!(refused(topic("plain")), (ErrorCode::TopicAlreadyExists, "Topic 'plain' already exists.".to_owned()));
     let collides = "Topic 'a_b' collides with existing topic: a.b".to_owned();
     assert_eq!(refused(topic("a_b")), (ErrorCode::InvalidTopicException, collides));
@@ -146,7 +146,7 @@ fn topics_that_cannot_be_are_refused_as_kafka_refuses_them() {
 fn topics_of_one_request_meet_each_other() {
     let image = CatalogImage::empty(identity());
     let topics = [topic("a.b"), topic("twice"), topic("a_b"), topic("twice"), topic("c")];
-    let answers = create_topics(&image, &settings(), &RULES, &topics, KafkaUuid::random);
+    let answers = create_topics(&image, &settings(), RULES, &topics, KafkaUuid::random);
     let codes: Vec<_> = answers
         .iter()
         .map(|(name, result)| (&**name, result.as_ref().map_or_else(|error| error.code, |_| ErrorCode::None)))
@@ -161,7 +161,7 @@ fn topics_of_one_request_meet_each_other() {
     // Partitions are counted over the request.
     let topics =
         [NewTopic { num_partitions: 9_999, ..topic("x") }, NewTopic { num_partitions: 2, ..topic("y") }, topic("z")];
-    let answers = create_topics(&image, &settings(), &RULES, &topics, KafkaUuid::random);
+    let answers = create_topics(&image, &settings(), RULES, &topics, KafkaUuid::random);
     let made: Vec<_> = answers.iter().filter(|(_, result)| result.is_ok()).map(|(name, _)| &**name).collect();
     assert_eq!(made, ["x", "z"]);
 }
