@@ -177,6 +177,7 @@ fn load_log(options: &CatalogOptions, dir: &Path) -> Result<LoadedLog, CatalogEr
         // Kafka keeps no recovery point of this log, which is short.
         recovery_point: Offset::ZERO,
         log_start_offset: Offset::ZERO,
+        leader_epoch: LeaderEpoch(i32::MAX),
         adopted: state.adopted,
         commit_reach_bytes: state.commit_reach_bytes,
         accept_damage: options.accept_damage,

@@ -437,5 +437,4 @@ fn check_roles(settings: &Settings) -> Result<(), ConfigError> {
 }
 
 #[cfg(test)]
-#[path = "broker_tests.rs"]
 mod tests;

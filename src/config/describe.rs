@@ -133,5 +133,4 @@ fn broker_synonyms(settings: &Settings, key: &'static Key) -> Vec<ConfigSynonym>
 }
 
 #[cfg(test)]
-#[path = "describe_tests.rs"]
 mod tests;

@@ -244,12 +244,11 @@ impl Intake {
     fn take(&mut self, assignment: &Assignment, origin: Origin) -> Result<(), ConfigError> {
         let name = assignment.key.as_str();
         let Some(key) = broker_key(name) else {
-            match keys::known_without_effect(name) {
-                Some(reason) => self.note_without_effect(reason, name),
-                None => {
-                    let nearest = keys::nearest(name);
-                    self.unknown.push(ConfigNote::UnknownKey { key: name.to_owned(), origin, nearest });
-                }
+            if let Some(reason) = keys::known_without_effect(name) {
+                self.note_without_effect(reason, name);
+            } else {
+                let nearest = keys::nearest(name);
+                self.unknown.push(ConfigNote::UnknownKey { key: name.to_owned(), origin, nearest });
             }
             return Ok(());
         };
@@ -259,6 +258,10 @@ impl Intake {
             return Ok(());
         }
         let setting = check(key, &assignment.value, &origin)?;
+        if matches!(origin, Origin::Profile(_)) && key.default == Some(setting.value.as_str()) {
+            // A profile that explains a default does not set it: DescribeConfigs would call it configured.
+            return Ok(());
+        }
         if let Effect::Ignored(reason) = key.effect {
             self.note_without_effect(reason, name);
         }
@@ -346,8 +349,8 @@ mod tests {
         assert_eq!(
             notes,
             [
-                "Without effect here: num.io.threads, num.network.threads (Corelane runs one thread per core (see \
-                 shards))",
+                "Without effect here: num.io.threads, num.network.threads (Corelane runs one thread per core, see \
+                 shards)",
                 "Without effect here: zookeeper.connect (Kafka 4 removed it)",
             ]
         );

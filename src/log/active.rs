@@ -17,9 +17,6 @@ use super::segment_scan::{Rules, ScannedSegment, Standing, scan_segment, scan_se
 /// No index file is larger: one entry for every batch of the largest segment.
 const INDEX_BYTES_MAX: usize = 1 << 30;
 
-/// Headers alone, and whatever compaction left: what is flushed and cut to its data is trusted.
-const TRUSTED: Rules = Rules { gaps: true, below: Offset(i64::MAX), crc: false };
-
 /// Scans the active segment from the last entry of its index on, or all of it if the index files are missing or not
 /// those of the segment. Says too whether they were.
 pub(super) fn load_active(
@@ -42,7 +39,7 @@ pub(super) fn load_active(
         }
         *standing = before;
     }
-    let scanned = scan_segment(dir, base_offset, TRUSTED, standing, config, replay)?;
+    let scanned = scan_segment(dir, base_offset, Rules::TRUSTED, standing, config, replay)?;
     // An empty segment has nothing to be indexed.
     let indexed = scanned.data_bytes == 0;
     Ok((scanned, indexed))
@@ -87,7 +84,7 @@ pub fn rebuild_indexes(
 ) -> Result<SegmentIndexes, LoadError> {
     let mut standing = Standing { offset: base_offset, epoch: LeaderEpoch::UNKNOWN };
     let mut replay = Replay::new(super::LeaderEpochCache::new(), None, 0);
-    let scanned = scan_segment(dir, base_offset, TRUSTED, &mut standing, config, &mut replay)?;
+    let scanned = scan_segment(dir, base_offset, Rules::TRUSTED, &mut standing, config, &mut replay)?;
     if let Some(stop) = &scanned.stop {
         tracing::warn!(
             "{} is indexed up to byte {} only: {stop}",

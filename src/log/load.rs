@@ -375,3 +375,6 @@ struct Segments {
     active: Option<LoadedActive>,
     log_end_offset: Offset,
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::types::{Offset, TopicId, TopicPartition};
+use crate::types::{LeaderEpoch, Offset, TopicId, TopicPartition};
 
 use super::config::LogConfig;
 use super::epoch::LeaderEpochCache;
@@ -25,6 +25,9 @@ pub struct LoadOptions {
     pub recovery_point: Offset,
     /// From `log-start-offset-checkpoint`; 0 if not known.
     pub log_start_offset: Offset,
+    /// The highest leader epoch that a batch can have, from the catalog; `i32::MAX` if not known. A batch's epoch lies
+    /// outside of its CRC: a garbled one must not raise all epochs to come.
+    pub leader_epoch: LeaderEpoch,
     /// The files were written by another broker: its active segment is sealed and a new one begun.
     pub adopted: bool,
     /// How many bytes behind the flushed end a batch of this partition can have been written before the power

@@ -21,6 +21,7 @@ const UNUSED_ATTRIBUTES: i16 = !0x7f;
 pub(super) struct Continuation {
     pub offset: Offset,
     pub epoch: LeaderEpoch,
+    pub epoch_max: LeaderEpoch,
 }
 
 /// What lies behind the unbroken prefix of a segment.
@@ -88,7 +89,8 @@ pub(super) fn look_behind(file: &RawFile, size: u64, from: u64, next: Continuati
 
 impl Behind {
     fn note(&mut self, position: u64, end: u64, header: &BatchHeader, next: Continuation) {
-        if header.base_offset >= next.offset && header.leader_epoch >= next.epoch {
+        let epochs = next.epoch..=next.epoch_max;
+        if header.base_offset >= next.offset && epochs.contains(&header.leader_epoch) {
             self.furthest = Some(LaterBatch { position, end, base_offset: header.base_offset });
         } else {
             self.stale = true;
@@ -150,7 +152,7 @@ mod tests {
         let path = dir.path().join("segment");
         std::fs::write(&path, bytes).unwrap();
         let file = fs::open(&path, OpenFlags::READ).unwrap();
-        let next = Continuation { offset: Offset(offset), epoch: LeaderEpoch(epoch) };
+        let next = Continuation { offset: Offset(offset), epoch: LeaderEpoch(epoch), epoch_max: LeaderEpoch(9) };
         look_behind(&file, bytes.len() as u64, from, next).unwrap()
     }
 

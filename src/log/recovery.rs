@@ -59,8 +59,12 @@ impl Recovery {
         let mut end = None;
         for (at, &base_offset) in bases.iter().enumerate() {
             let next = bases.get(at + 1).copied();
-            let rules =
-                Rules { gaps: options.adopted || next.is_some(), below: next.unwrap_or(Offset(i64::MAX)), crc: true };
+            let rules = Rules {
+                gaps: options.adopted || next.is_some(),
+                below: next.unwrap_or(Offset(i64::MAX)),
+                epoch_max: options.leader_epoch,
+                crc: true,
+            };
             let segment = scan_segment(&options.dir, base_offset, rules, &mut standing, &options.config, replay)?;
             let stop = segment.stop.clone();
             scanned.push(segment);
@@ -102,7 +106,7 @@ impl Recovery {
         }
         let Some(End { segment, stop }) = end else { return Ok(Ok(self)) };
         let Some(torn) = self.scanned.get(segment) else { return Ok(Ok(self)) };
-        let next = Continuation { offset: standing.offset, epoch: standing.epoch };
+        let next = Continuation { offset: standing.offset, epoch: standing.epoch, epoch_max: options.leader_epoch };
         let behind = behind_cut(options, torn, next)?;
         if !options.accept_damage
             && let Some(kind) = self.out_of_reach(options, torn, behind, next)?

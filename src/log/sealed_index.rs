@@ -133,6 +133,10 @@ impl IndexSearch {
         let (Some(first), Some(last)) = (first, last) else {
             return Err(IndexDamage::Size { bytes: block.position as usize + bytes.len() });
         };
+        if count > 1 && last.key <= first.key {
+            // Room that a crash of Kafka's has left behind the entries, or no index at all.
+            return Err(IndexDamage::Order { entry: block.position as usize / self.index.kind.entry_bytes() });
+        }
         if first.key > self.target {
             self.high = block.number;
             return Ok(());
@@ -285,6 +289,8 @@ mod tests {
         assert_eq!(SealedIndex::new(IndexKind::Offset, Offset(0), 12), Err(IndexDamage::Size { bytes: 12 }));
         let index = SealedIndex::new(IndexKind::Time, Offset(0), 12).unwrap();
         assert!(index.search(0).give(&[0; 5]).is_err(), "the file is shorter than it was");
+        let index = SealedIndex::new(IndexKind::Offset, Offset(0), 80).unwrap();
+        assert_eq!(index.search(0).give(&[0; 80]), Err(IndexDamage::Order { entry: 0 }));
     }
 
     #[test]

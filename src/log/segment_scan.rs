@@ -34,6 +34,8 @@ pub(super) struct Rules {
     pub gaps: bool,
     /// The next segment's base offset: no batch reaches it.
     pub below: Offset,
+    /// No batch has a higher epoch.
+    pub epoch_max: LeaderEpoch,
     /// Check each batch's CRC, not its header alone.
     pub crc: bool,
 }
@@ -47,9 +49,10 @@ pub(super) enum Stop {
         expected: Offset,
         found: Offset,
     },
-    /// It was written before its predecessor.
+    /// It was written before its predecessor, or its epoch is none that the partition had.
     Epoch {
         before: LeaderEpoch,
+        max: LeaderEpoch,
         found: LeaderEpoch,
     },
     /// It reaches over the next segment's base offset, or the segment's own bounds.
@@ -62,12 +65,20 @@ pub(super) enum Stop {
     },
 }
 
+impl Rules {
+    /// Headers alone, and whatever compaction left: for what is flushed and cut to its data.
+    pub const TRUSTED: Rules =
+        Rules { gaps: true, below: Offset(i64::MAX), epoch_max: LeaderEpoch(i32::MAX), crc: false };
+}
+
 impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Stop::Batch(wrong) => wrong.fmt(f),
             Stop::Offset { expected, found } => write!(f, "a batch with offset {found} where {expected} belongs"),
-            Stop::Epoch { before, found } => write!(f, "a batch of leader epoch {found} behind one of {before}"),
+            Stop::Epoch { before, max, found } => {
+                write!(f, "a batch of leader epoch {found}, where {before} to {max} is possible")
+            }
             Stop::Bounds { last_offset } => write!(f, "a batch up to offset {last_offset}, which is out of bounds"),
             Stop::Missing { next } => write!(f, "the batches up to the next segment, at offset {next}, are missing"),
         }
@@ -152,8 +163,7 @@ pub(super) fn scan_segment_end(
     {
         return Ok(None);
     }
-    let rules = Rules { gaps: true, below: Offset(i64::MAX), crc: false };
-    scanned.run(rules, standing, config, replay)?;
+    scanned.run(Rules::TRUSTED, standing, config, replay)?;
     Ok(Some(scanned))
 }
 
@@ -224,8 +234,8 @@ impl ScannedSegment {
         if found != expected && (found < expected || !rules.gaps) {
             return Err(Stop::Offset { expected, found });
         }
-        if header.leader_epoch < standing.epoch {
-            return Err(Stop::Epoch { before: standing.epoch, found: header.leader_epoch });
+        if header.leader_epoch < standing.epoch || header.leader_epoch > rules.epoch_max {
+            return Err(Stop::Epoch { before: standing.epoch, max: rules.epoch_max, found: header.leader_epoch });
         }
         let last_offset = header.last_offset();
         let relative = last_offset.0.saturating_sub(self.base_offset.0);

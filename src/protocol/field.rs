@@ -92,13 +92,11 @@ impl NullableField for Str {
     }
 
     fn write_nullable(value: Option<&Str>, writer: &mut Writer, format: Format) -> Result<(), EncodeError> {
-        match value {
-            Some(text) => writer.string(text, format.flexible),
-            None => {
-                writer.null_string(format.flexible);
-                Ok(())
-            }
+        if let Some(text) = value {
+            return writer.string(text, format.flexible);
         }
+        writer.null_string(format.flexible);
+        Ok(())
     }
 }
 
@@ -133,13 +131,11 @@ impl NullableField for Bytes {
     }
 
     fn write_nullable(value: Option<&Bytes>, writer: &mut Writer, format: Format) -> Result<(), EncodeError> {
-        match value {
-            Some(bytes) => writer.bytes(bytes, format.flexible),
-            None => {
-                writer.null_length(format.flexible);
-                Ok(())
-            }
+        if let Some(bytes) = value {
+            return writer.bytes(bytes, format.flexible);
         }
+        writer.null_length(format.flexible);
+        Ok(())
     }
 }
 
@@ -199,13 +195,11 @@ impl<T: Field> NullableField for Vec<T> {
     }
 
     fn write_nullable(value: Option<&Vec<T>>, writer: &mut Writer, format: Format) -> Result<(), EncodeError> {
-        match value {
-            Some(elements) => elements.write(writer, format),
-            None => {
-                writer.null_length(format.flexible);
-                Ok(())
-            }
+        if let Some(elements) = value {
+            return elements.write(writer, format);
         }
+        writer.null_length(format.flexible);
+        Ok(())
     }
 }
 

@@ -68,7 +68,6 @@ const RUNTIME_FEATURES: &[&str] = &[
 /// Kafka's keys whose default is another one here, and why.
 pub const OTHER_DEFAULTS: &[(&str, &str)] = &[
     ("controller.listener.names", "optional here: its listeners are not opened"),
-    ("listener.security.protocol.map", "the same pairs in another order"),
     ("listeners", "only this machine, until somebody decides otherwise"),
     ("log.dir", "/tmp is no place for data"),
     ("max.connections", "a bound that bounds"),

@@ -46,6 +46,11 @@ impl Key {
         self.kind.is_sensitive()
     }
 
+    /// Why the default is another one than Kafka's, where it is.
+    pub fn differs_from_kafka(&self) -> Option<&'static str> {
+        corelane::OTHER_DEFAULTS.iter().find(|(name, _)| *name == self.name).map(|&(_, why)| why)
+    }
+
     /// Whether only this broker knows the key, and Kafka does not.
     pub fn is_ours(&self) -> bool {
         corelane::CORELANE.iter().any(|key| key.name == self.name)

@@ -13,7 +13,7 @@ keys! {NETWORK:
     "advertised.listeners" = null, LIST, High, ReadOnly;
     /// Which security protocol each listener speaks, as NAME:PROTOCOL. Only PLAINTEXT works so far.
 
-           "listener.security.protocol.map" = "PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL", TEXT, Low, PerBroker;
+           "listener.security.protocol.map" = "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT", TEXT, Low, PerBroker;
     /// Listeners that open before the authorizer is ready.
     "early.start.listeners" = null, LIST, High, ReadOnly, Effect::Ignored(SINGLE_NODE);
     /// How many connections may wait to be accepted on a listener; the kernel caps it at net.core.somaxconn.
@@ -45,7 +45,7 @@ keys! {NETWORK:
     "max.connection.creation.rate" = "2147483647", INT.at_least(0), Medium, ClusterWide, Effect::Ignored(NO_QUOTAS);
     /// How many requests may wait for a thread.
     "queued.max.requests" = "500", INT.at_least(1), High, ReadOnly,
-        Effect::Ignored("requests in flight are bounded per connection (max.requests.in.flight.per.connection) and in bytes (queued.max.request.bytes)");
+        Effect::Ignored("max.requests.in.flight.per.connection and queued.max.request.bytes bound requests");
     /// Memory for requests that were received and not yet answered, over all shards. Above it shards stop reading
     /// from their connections until answers have left.
     "queued.max.request.bytes" = "268435456", LONG, Medium, ReadOnly;

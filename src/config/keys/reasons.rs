@@ -1,6 +1,6 @@
 //! Why keys of Kafka have no effect here: half sentences that follow "has no effect: ".
 
-pub const THREADS: &str = "Corelane runs one thread per core (see shards)";
+pub const THREADS: &str = "Corelane runs one thread per core, see shards";
 pub const SINGLE_NODE: &str = "Corelane is a single node without replication";
 pub const NO_QUORUM: &str = "Corelane's catalog has no quorum to reach";
 pub const JAVA_CLASS: &str = "it names a Java class, which Corelane cannot load";
@@ -14,5 +14,5 @@ pub const NO_COMPACTION: &str = "compaction is not there yet";
 pub const NO_RETENTION: &str = "old segments are not deleted yet";
 pub const NO_RECOMPRESSION: &str = "batches are stored with the codec they came with";
 pub const NO_QUOTAS: &str = "quotas and rate limits are not there yet";
-pub const METRICS: &str = "Corelane shows its metrics on the admin port (see admin.listener)";
+pub const METRICS: &str = "Corelane shows its metrics on the admin port, see admin.listener";
 pub const REMOVED: &str = "Kafka 4 removed it";

@@ -1,8 +1,8 @@
 //! Produce (key 0): appends record batches.
 //!
-//! From version 9 on flexible; 10 adds the leader a producer should turn to (KIP-951), 13 has topic ids in place of
-//! names (KIP-516). zstd is allowed from 7 on (KIP-110), the records in error are named from 8 on (KIP-467).
-//! Versions 0-2 are advertised (librdkafka looks for them, KAFKA-18659) but not spoken.
+//! Version 7 allows zstd (KIP-110), 8 names the records in error (KIP-467), 9 is flexible, 10 tells a misled producer
+//! the leader (KIP-951), 12 adds partitions to a transaction by itself (KIP-890), 13 has topic ids for names (KIP-516).
+//! Versions 0-2 are advertised, since librdkafka looks for them (KAFKA-18659), and not spoken.
 
 use crate::protocol::{Records, Str, messages};
 use crate::types::KafkaUuid;
@@ -11,7 +11,7 @@ messages! {
     request ProduceRequest(Produce) [3-13], flexible [9+], answer ProduceResponse {
         /// Null unless the producer is transactional.
         transactional_id: Option<Str> [3+];
-        /// 0: no answer, 1: the leader has it, -1: all in-sync replicas have it.
+        /// 0: no answer; 1: when the leader has it; -1: when all in-sync replicas have it.
         acks: i16 [0+];
         timeout_ms: i32 [0+];
         topic_data: Vec<TopicProduceData> [0+];
@@ -53,6 +53,7 @@ messages! {
         current_leader: LeaderIdAndEpoch [10+], tag 0;
     }
 
+    /// A record for which the whole batch was refused.
     struct BatchIndexAndErrorMessage {
         batch_index: i32 [8+];
         batch_index_error_message: Option<Str> [8+];
