@@ -59,8 +59,7 @@ fn code<T: std::fmt::Debug>(result: Result<T, CommandError>) -> (ErrorCode, Stri
 fn a_topic_is_made_as_kafka_makes_it() {
     let image = CatalogImage::empty(identity());
     let configs = vec![("retention.ms", Some(" 5 ")), ("cleanup.policy", Some("compact"))];
-    let created =
-        create_with(&image, RULES, NewTopic { num_partitions: 2, configs, ..topic("a") }).expect("it can be");
+    let created = create_with(&image, RULES, NewTopic { num_partitions: 2, configs, ..topic("a") }).expect("it can be");
     let names: Vec<_> = created.records.iter().map(MetadataRecord::name).collect();
     assert_eq!(names, ["TopicRecord", "ConfigRecord", "ConfigRecord", "PartitionRecord", "PartitionRecord"]);
     let MetadataRecord::Partition(partition) = &created.records[4] else { panic!("the last is a partition") };
