@@ -62,7 +62,6 @@ mod testing;
 mod waiters;
 
 pub use active::rebuild_indexes;
-pub use appender::COMMIT_BYTES_MAX;
 pub use appender::COMMIT_REACH_BYTES;
 pub use clean_shutdown::{CleanShutdownMarks, DirState};
 pub use config::{CleanupPolicy, LogConfig};

@@ -39,6 +39,7 @@ fn makes_a_directory_for_kafka() {
                 clean: state.clean,
                 recovery_point: Offset::ZERO,
                 log_start_offset: Offset::ZERO,
+                leader_epoch: partition.leader_epoch,
                 adopted: state.adopted,
                 commit_reach_bytes: u64::MAX,
                 accept_damage: false,
