@@ -6,16 +6,17 @@
 
 use crate::catalog::features::CATALOG_FEATURES;
 use crate::error_code::ErrorCode;
+use crate::protocol::Str;
 use crate::protocol::api_versions::{
     ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
 };
-use crate::protocol::Str;
 
 use super::table;
 use super::{Context, Outcome};
 
 pub async fn handle(context: Context, request: ApiVersionsRequest) -> Outcome<ApiVersionsResponse> {
-    if context.version >= 3 && !(valid_name(&request.client_software_name) && valid_name(&request.client_software_version))
+    if context.version >= 3
+        && !(valid_name(&request.client_software_name) && valid_name(&request.client_software_version))
     {
         return Outcome::Answer(ApiVersionsResponse {
             error_code: ErrorCode::InvalidRequest.code(),

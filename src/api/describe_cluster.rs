@@ -2,9 +2,7 @@
 
 use crate::error_code::ErrorCode;
 use crate::protocol::Str;
-use crate::protocol::describe_cluster::{
-    DescribeClusterBroker, DescribeClusterRequest, DescribeClusterResponse,
-};
+use crate::protocol::describe_cluster::{DescribeClusterBroker, DescribeClusterRequest, DescribeClusterResponse};
 
 use super::{Context, Outcome};
 

@@ -76,13 +76,17 @@ fn rows_of(context: &Context, wanted: &DescribeConfigsResource) -> Result<Vec<Co
         }
         resource::BROKER if wanted.resource_name.is_empty() => Ok(config.describe_broker_defaults(keys)),
         resource::BROKER | resource::BROKER_LOGGER => {
-            let ours = wanted.resource_name.parse::<i32>().is_ok_and(|id| {
-                context.brokers().iter().any(|broker| broker.node_id == id) || id == config.node_id
-            });
+            let ours = wanted
+                .resource_name
+                .parse::<i32>()
+                .is_ok_and(|id| context.brokers().iter().any(|broker| broker.node_id == id) || id == config.node_id);
             match (ours, wanted.resource_type) {
                 (false, _) => Err((
                     ErrorCode::InvalidRequest,
-                    format!("Unexpected broker id, expected {} but received {}", config.node_id, &*wanted.resource_name),
+                    format!(
+                        "Unexpected broker id, expected {} but received {}",
+                        config.node_id, &*wanted.resource_name
+                    ),
                 )),
                 (true, resource::BROKER) => Ok(config.describe_broker(keys)),
                 (true, _) => Ok(Vec::new()),

@@ -5,7 +5,6 @@
 //! of the first partition that has any is returned whole however large it is.
 //! Not done: followers (a replica id is ignored), rack awareness.
 
-use std::rc::Rc;
 use std::time::Duration;
 
 use crate::error_code::ErrorCode;
@@ -206,9 +205,7 @@ async fn wait(context: &Context, reached: Vec<(PartitionId, ShardId, Offset)>, d
     let owners: Vec<ShardId> = by_owner.iter().map(|(owner, _)| *owner).collect();
     let watching: Vec<_> = by_owner
         .into_iter()
-        .map(|(owner, items)| {
-            Box::pin(shard.call(owner, ShardRequest::Watch(WatchPartitions { id, items, wait_ms })))
-        })
+        .map(|(owner, items)| Box::pin(shard.call(owner, ShardRequest::Watch(WatchPartitions { id, items, wait_ms }))))
         .collect();
     super::first_of(watching).await;
     if owners.len() > 1 {
@@ -242,9 +239,8 @@ fn respond(context: &Context, plan: Plan, outcomes: Vec<ReadOutcome>) -> (FetchR
             told.push(at);
         }
         let data = partition_data(partition, &mut outcome, &mut chunks);
-        let same_topic = |row: &FetchableTopicResponse| {
-            row.topic == partition.topic && row.topic_id == partition.id.topic_id
-        };
+        let same_topic =
+            |row: &FetchableTopicResponse| row.topic == partition.topic && row.topic_id == partition.id.topic_id;
         match response.responses.last_mut().filter(|row| same_topic(row)) {
             Some(row) => row.partitions.push(data),
             None => response.responses.push(FetchableTopicResponse {

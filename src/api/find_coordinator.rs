@@ -68,8 +68,8 @@ async fn find(context: &Context, key: &str, key_type: i8) -> Result<BrokerAddres
             .await
             .map_err(|_| (ErrorCode::CoordinatorNotAvailable, "__consumer_offsets cannot be created now"))?;
     }
-    let shard = group_shard(context, key)
-        .ok_or((ErrorCode::CoordinatorNotAvailable, "__consumer_offsets is not there yet"))?;
+    let shard =
+        group_shard(context, key).ok_or((ErrorCode::CoordinatorNotAvailable, "__consumer_offsets is not there yet"))?;
     context.broker_of(shard).ok_or((ErrorCode::CoordinatorNotAvailable, "this listener has no address"))
 }
 

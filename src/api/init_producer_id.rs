@@ -26,11 +26,9 @@ pub async fn handle(context: Context, request: InitProducerIdRequest) -> Outcome
     // Kafka gives an idempotent producer a new id each time; the epoch it brings matters for
     // transactional ones only (`TransactionCoordinator.handleInitProducerId`).
     match context.api.shard.next_producer_id().await {
-        Ok(id) => Outcome::Answer(InitProducerIdResponse {
-            producer_id: id.0,
-            producer_epoch: 0,
-            ..Default::default()
-        }),
+        Ok(id) => {
+            Outcome::Answer(InitProducerIdResponse { producer_id: id.0, producer_epoch: 0, ..Default::default() })
+        }
         Err(code) => failed(code),
     }
 }

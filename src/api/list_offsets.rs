@@ -24,10 +24,7 @@ pub async fn handle(context: Context, request: ListOffsetsRequest) -> Outcome<Li
             .partitions
             .into_iter()
             .map(|partition| {
-                let id = image.map(|image| PartitionId {
-                    topic_id: image.id,
-                    partition: partition.partition_index,
-                });
+                let id = image.map(|image| PartitionId { topic_id: image.id, partition: partition.partition_index });
                 let owner = id.and_then(|id| Some((id, view.shard_of(id)?)));
                 let place = match owner {
                     None => Scattered::Failed(ErrorCode::UnknownTopicOrPartition),
@@ -64,7 +61,7 @@ pub async fn handle(context: Context, request: ListOffsetsRequest) -> Outcome<Li
                         error_code: found.error.code(),
                         timestamp: found.timestamp,
                         offset: found.offset.0,
-                        leader_epoch: found.leader_epoch.0,
+                        leader_epoch: if context.version >= 4 { found.leader_epoch.0 } else { -1 },
                         ..Default::default()
                     },
                     Err(code) => ListOffsetsPartitionResponse {

@@ -141,8 +141,8 @@ impl Context {
     /// The node that the catalog knows a shard's node by: `node.id` for any of ours.
     pub fn stored_node(&self, node: i32) -> i32 {
         let node_id = self.api.config().node_id;
-        let ours = self.api.addresses.per_core
-            && (node_id..node_id + i32::from(self.api.shard.view().shards)).contains(&node);
+        let ours =
+            self.api.addresses.per_core && (node_id..node_id + i32::from(self.api.shard.view().shards)).contains(&node);
         if ours { node_id } else { node }
     }
 

@@ -4,10 +4,10 @@
 //! Not done: members of groups (a generation other than -1 is ILLEGAL_GENERATION).
 
 use crate::error_code::ErrorCode;
+use crate::protocol::Str;
 use crate::protocol::offset_commit::{
     OffsetCommitRequest, OffsetCommitResponse, OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
-use crate::protocol::Str;
 use crate::shard::message::{OffsetCommitGroup, OffsetCommitItem, ShardReply, ShardRequest};
 use crate::types::{LeaderEpoch, Offset};
 

@@ -10,10 +10,7 @@ use crate::types::{LeaderEpoch, PartitionId};
 use super::scatter::{Scatter, Scattered};
 use super::{Context, Outcome};
 
-pub async fn handle(
-    context: Context,
-    request: OffsetForLeaderEpochRequest,
-) -> Outcome<OffsetForLeaderEpochResponse> {
+pub async fn handle(context: Context, request: OffsetForLeaderEpochRequest) -> Outcome<OffsetForLeaderEpochResponse> {
     let view = context.api.shard.view();
     let mut scatter = Scatter::new();
     let mut topics = Vec::with_capacity(request.topics.len());

@@ -46,8 +46,7 @@ impl<T> Scatter<T> {
         request: impl Fn(Vec<T>) -> ShardRequest,
         reply: impl Fn(ShardReply) -> Vec<R>,
     ) -> Gathered<R> {
-        let calls =
-            self.by_owner.into_iter().map(|(owner, rows)| Box::pin(shard.call(owner, request(rows)))).collect();
+        let calls = self.by_owner.into_iter().map(|(owner, rows)| Box::pin(shard.call(owner, request(rows)))).collect();
         Gathered { replies: super::join_all(calls).await.into_iter().map(reply).collect() }
     }
 }

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use bytes::BytesMut;
 
 use crate::log::Chunk;
-use crate::protocol::api_versions::{ApiVersion, ApiVersionsRequest};
+use crate::protocol::api_versions::ApiVersion;
 use crate::protocol::{
     ApiKey, DecodeError, EncodeError, External, Message, Reader, Request, RequestHeader, ResponseHeader, Writer,
 };
@@ -123,8 +123,7 @@ pub fn dispatch(context: impl FnOnce(&RequestHeader) -> Context, frame: BytesMut
         Ok(header) => header,
         Err(error) => return Dispatched::Refused(format!("the request header cannot be read: {error}")),
     };
-    let (key, version, correlation_id) =
-        (header.request_api_key, header.request_api_version, header.correlation_id);
+    let (key, version, correlation_id) = (header.request_api_key, header.request_api_version, header.correlation_id);
     let Some(row) = TABLE.iter().find(|row| row.key == key) else {
         return Dispatched::Refused(format!("this broker does not answer {}", key.name()));
     };
@@ -138,7 +137,9 @@ pub fn dispatch(context: impl FnOnce(&RequestHeader) -> Context, frame: BytesMut
     }
     match (row.handle)(context(&header), reader, correlation_id) {
         Ok(reply) => Dispatched::Started(reply),
-        Err(error) => Dispatched::Refused(format!("a {:?} request of version {version} cannot be read: {error}", row.key)),
+        Err(error) => {
+            Dispatched::Refused(format!("a {:?} request of version {version} cannot be read: {error}", row.key))
+        }
     }
 }
 
@@ -213,6 +214,6 @@ mod tests {
             assert!(TABLE[..at].iter().all(|earlier| earlier.key != row.key), "{:?} stands twice", row.key);
         }
         let versions: Vec<ApiVersion> = advertised().collect();
-        assert!(versions.iter().any(|row| row.api_key == ApiVersionsRequest::KEY.number()));
+        assert!(versions.iter().any(|row| row.api_key == ApiKey::ApiVersions.number()));
     }
 }

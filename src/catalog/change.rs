@@ -53,8 +53,8 @@ pub(super) fn changes_between(before: &CatalogImage, after: &CatalogImage) -> Ve
     for item in before.topic_configs.diff(&after.topic_configs) {
         let (DiffItem::Add(name, _) | DiffItem::Remove(name, _) | DiffItem::Update { new: (name, _), .. }) = item;
         // Of topics that were made or deleted the configuration is no news.
-        let is_both = before.topics.contains_key(name) && after.topics.contains_key(name);
-        if is_both {
+        let id = |image: &CatalogImage| image.topics.get(name).map(|topic| topic.id);
+        if id(before).is_some() && id(before) == id(after) {
             changed.push(config(ResourceType::TOPIC, name));
         }
     }

@@ -77,3 +77,6 @@ pub const CATALOG_FEATURES: [SupportedFeature; 3] = [
     SupportedFeature { name: KRAFT_VERSION, min: 0, max: 1 },
     SupportedFeature { name: ELIGIBLE_LEADER_REPLICAS_VERSION, min: 0, max: 1 },
 ];
+
+/// What a new catalog has on by itself, as `kafka-storage format` does.
+pub const CATALOG_LEVELS: [(&str, i16); 1] = [(ELIGIBLE_LEADER_REPLICAS_VERSION, 1)];

@@ -16,6 +16,8 @@ pub mod quorum;
 pub mod records;
 mod replay;
 pub mod snapshot;
+#[cfg(test)]
+mod tests;
 mod topic;
 pub mod topic_name;
 

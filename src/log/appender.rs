@@ -22,7 +22,10 @@ use super::segment::{LiveSegment, Taken};
 use super::space::round_down;
 
 /// A partition's commit takes no more than this, unless its first batch alone is larger.
-pub const COMMIT_BYTES_MAX: u64 = 4 << 20;
+const COMMIT_BYTES_MAX: u64 = 4 << 20;
+/// Bytes of a partition that are written, or on their way, and not flushed, unless a single batch is larger: what a
+/// power cut can leave behind the flushed end. Four commits, so that writes need not stop while a flush runs.
+pub const COMMIT_REACH_BYTES: u64 = 4 * COMMIT_BYTES_MAX;
 /// The kernel takes at most 1024 pieces in one write.
 const COMMIT_BATCHES_MAX: usize = 1024;
 /// One write of a direct commit: large enough for full speed, small enough that several are in flight.
@@ -51,6 +54,16 @@ struct Commit {
     largest_before: TimestampOffset,
     bytes: u64,
     durable: bool,
+}
+
+/// A commit whose writes are done.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub base_offset: Offset,
+    pub end_offset: Offset,
+    pub bytes: u64,
+    /// It is on the device already.
+    pub durable: bool,
 }
 
 impl LogShard {
@@ -107,6 +120,11 @@ impl Log {
             }
             let file = shard.descriptors.get((self.key(), segment.base_offset));
             let end = segment.take_end(COMMIT_BYTES_MAX, COMMIT_BATCHES_MAX);
+            let unflushed = self.unflushed_bytes().get();
+            if unflushed > 0 && unflushed + (end - segment.taken_end) > COMMIT_REACH_BYTES {
+                // The end of the running flush calls again.
+                return;
+            }
             let file = match file {
                 Some(file) if segment.is_ready(end, shard.is_direct(), block) => shard.file(file),
                 _ => {
@@ -135,6 +153,9 @@ impl Log {
             stats.writes += commit.writes.len() as u64;
             stats.durable_writes += u64::from(durable);
         });
+        if shard.options.flush_acks == FlushAcks::All && !durable {
+            self.unflushed_bytes().set(self.unflushed_bytes().get() + commit.bytes);
+        }
         self.committing().set(true);
         drop(spawn(Rc::clone(self).commit(commit, file)));
     }
@@ -153,9 +174,19 @@ impl Log {
                     segment.written_end = commit.end;
                     segment.room.tail_block = Some(commit.tail_block);
                 }
-                self.note_written(commit.end_offset, commit.durable, commit.base_offset, &file);
+                let done = Done {
+                    base_offset: commit.base_offset,
+                    end_offset: commit.end_offset,
+                    bytes: commit.bytes,
+                    durable: commit.durable,
+                };
+                self.note_written(&done, &file);
             }
             Err(error) if is_disk_full(&error) => {
+                if !commit.durable {
+                    let unflushed = self.unflushed_bytes();
+                    unflushed.set(unflushed.get().saturating_sub(commit.bytes));
+                }
                 // Blocks behind the written prefix may hold some of these batches: they are cut before anything else.
                 self.roll_back(Some(commit.largest_before));
             }

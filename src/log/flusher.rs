@@ -22,6 +22,7 @@ struct Unflushed {
     base_offset: Offset,
     file: File,
     end_offset: Offset,
+    bytes: u64,
 }
 
 #[derive(Debug, Default)]
@@ -50,16 +51,26 @@ impl LogShard {
         self.run_flusher();
     }
 
-    /// Has a segment flushed, up to `end_offset` at least.
-    pub(super) fn flush_soon(self: &Rc<Self>, log: &Rc<Log>, base_offset: Offset, file: &File, end_offset: Offset) {
+    /// Has a segment flushed, up to `end_offset` at least, which is `bytes` further than before.
+    pub(super) fn flush_soon(
+        self: &Rc<Self>,
+        log: &Rc<Log>,
+        base_offset: Offset,
+        file: &File,
+        end_offset: Offset,
+        bytes: u64,
+    ) {
         let mut unflushed = self.flusher.unflushed.borrow_mut();
         // Where the log's last entry is, if it is one of this set.
         let same = log.flush_slot().get().and_then(|at| unflushed.get_mut(at as usize));
         match same.filter(|entry| entry.base_offset == base_offset) {
-            Some(entry) => entry.end_offset = entry.end_offset.max(end_offset),
+            Some(entry) => {
+                entry.end_offset = entry.end_offset.max(end_offset);
+                entry.bytes += bytes;
+            }
             None => {
                 log.flush_slot().set(Some(unflushed.len() as u32));
-                unflushed.push(Unflushed { log: Rc::clone(log), base_offset, file: file.clone(), end_offset });
+                unflushed.push(Unflushed { log: Rc::clone(log), base_offset, file: file.clone(), end_offset, bytes });
             }
         }
         drop(unflushed);
@@ -88,6 +99,8 @@ impl LogShard {
             let results = self.flush(&set).await;
             for (entry, result) in set.iter().zip(results) {
                 entry.log.flushing().set(None);
+                let unflushed = entry.log.unflushed_bytes();
+                unflushed.set(unflushed.get().saturating_sub(entry.bytes));
                 match result {
                     Ok(()) => entry.log.note_flushed(entry.end_offset),
                     Err(error) => entry.log.poison(&format!("flushing segment {} failed: {error}", entry.base_offset)),

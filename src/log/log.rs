@@ -16,6 +16,7 @@ use crate::runtime::sync::Event;
 use crate::runtime::{sleep, spawn, wall_ms};
 use crate::types::{LeaderEpoch, Offset, TopicId, TopicPartition};
 
+use super::appender::Done;
 use super::config::LogConfig;
 use super::epoch::LeaderEpochCache;
 use super::error::LogError;
@@ -84,6 +85,8 @@ pub struct Log {
     touched: Cell<bool>,
     /// Records since the last flush, for `flush.messages`.
     unflushed_records: Cell<i64>,
+    /// Bytes in commits since the last flush, under `log.flush.acks=all`.
+    unflushed_bytes: Cell<u64>,
     flush_timer: Cell<bool>,
     last_append_ms: Cell<i64>,
     queued: Cell<bool>,
@@ -137,6 +140,7 @@ impl Log {
             sealing: Cell::new(false),
             touched: Cell::new(touched),
             unflushed_records: Cell::new(0),
+            unflushed_bytes: Cell::new(0),
             flush_timer: Cell::new(false),
             last_append_ms: Cell::new(0),
             queued: Cell::new(false),
@@ -398,7 +402,8 @@ impl Log {
     // What follows is for the other files of the live log.
 
     /// A commit is done: `written` moves, and what rests on it.
-    pub(super) fn note_written(self: &Rc<Self>, end_offset: Offset, durable: bool, base_offset: Offset, file: &File) {
+    pub(super) fn note_written(self: &Rc<Self>, done: &Done, file: &File) {
+        let Done { base_offset, end_offset, bytes, durable } = *done;
         if matches!(*self.state.borrow(), State::Poisoned { .. }) {
             return;
         }
@@ -413,7 +418,7 @@ impl Log {
         if durable {
             self.flushed_waiters.borrow_mut().reached(end_offset);
         } else if self.shard.options.flush_acks == FlushAcks::All {
-            self.shard.flush_soon(self, base_offset, file, end_offset);
+            self.shard.flush_soon(self, base_offset, file, end_offset, bytes);
         } else if self.wants_flush(records) {
             self.flush_written();
         }
@@ -450,7 +455,7 @@ impl Log {
             && let Some(file) = self.shard.descriptors.get((self.key, base_offset))
         {
             let file = self.shard.file(file);
-            self.shard.flush_soon(self, base_offset, &file, marks.written);
+            self.shard.flush_soon(self, base_offset, &file, marks.written, 0);
         }
     }
 
@@ -616,6 +621,10 @@ impl Log {
 
     pub(super) fn flush_slot(&self) -> &Cell<Option<u32>> {
         &self.flush_slot
+    }
+
+    pub(super) fn unflushed_bytes(&self) -> &Cell<u64> {
+        &self.unflushed_bytes
     }
 
     pub(super) fn has_no_flush_waiters(&self) -> bool {

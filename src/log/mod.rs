@@ -12,8 +12,8 @@
 //! partition.metadata               the topic id
 //! ```
 
-pub mod appender;
 mod active;
+pub mod appender;
 pub mod checkpoint;
 pub mod clean_shutdown;
 mod close;
@@ -41,28 +41,28 @@ pub mod names;
 mod offsets;
 pub mod partition_metadata;
 mod prepare;
+pub mod producers;
 pub mod read;
 mod read_cold;
 mod read_cursor;
 mod read_index;
 mod read_pick;
 mod read_time;
+mod recovery;
+mod replay;
 mod roll;
 pub mod scan;
 pub mod sealed_index;
 mod segment;
+mod segment_scan;
 mod space;
 mod tail;
-pub mod producers;
-mod recovery;
-mod replay;
-mod segment_scan;
 #[cfg(test)]
 mod testing;
 mod waiters;
 
-pub use appender::COMMIT_BYTES_MAX;
 pub use active::rebuild_indexes;
+pub use appender::COMMIT_REACH_BYTES;
 pub use clean_shutdown::{CleanShutdownMarks, DirState};
 pub use config::{CleanupPolicy, LogConfig};
 pub use dir_checkpoints::{DirCheckpoints, PartitionOffsets};
@@ -72,10 +72,10 @@ pub use error::{LoadError, LogError};
 pub use fault::{FaultKind, FaultOp, FaultPlan};
 pub use file::IoMode;
 pub use index::{OffsetIndex, OffsetPosition, SegmentIndexes, TimeIndex, TimestampOffset};
-pub use loaded::{Damage, LoadOptions, LoadedActive, LoadedLog, LoadedSegment, RecoveryReport};
+pub use load::{load, load_all};
+pub use loaded::{Cut, Damage, DamageKind, LoadOptions, LoadedActive, LoadedLog, LoadedSegment, RecoveryReport};
 pub use log::{Log, RollBackHook, SnapshotSource};
 pub use log_shard::{FlushAcks, LogShard, LogShardOptions, LogShardStats};
-pub use load::{load, load_all};
 pub use meta_properties::MetaProperties;
 pub use offsets::LogOffsets;
 pub use read::{Chunk, FileRange, ReadResult};

@@ -26,10 +26,7 @@ pub(super) enum Refusal {
 
 impl Gate {
     /// `connections_max` is `max.connections`; `of_address_max` gives `max.connections.per.ip` of an address.
-    pub fn new(
-        connections_max: usize,
-        of_address_max: impl Fn(IpAddr) -> usize + Send + Sync + 'static,
-    ) -> Arc<Gate> {
+    pub fn new(connections_max: usize, of_address_max: impl Fn(IpAddr) -> usize + Send + Sync + 'static) -> Arc<Gate> {
         Arc::new(Gate {
             connections: AtomicUsize::new(0),
             connections_max,

@@ -180,7 +180,9 @@ impl<S: Service> Net<S> {
             End::Stalled => {
                 self.metrics.connections_idle_closed.increment();
                 if self.log_limit.allows(runtime::now()) {
-                    tracing::warn!("the connection of {peer} held memory that others wait for and did not move: closed");
+                    tracing::warn!(
+                        "the connection of {peer} held memory that others wait for and did not move: closed"
+                    );
                 }
             }
             End::Malformed(why) => {

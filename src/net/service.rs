@@ -207,7 +207,8 @@ mod tests {
     fn parts_are_put_in_at_their_positions() {
         let bytes = || BytesMut::from(&b"abcdef"[..]);
         assert_eq!(joined(Answer::spliced(bytes(), [])), b"abcdef");
-        let inserts = [(0, vec![part(b"1")]), (2, vec![part(b"2"), part(b""), part(b"3")]), (2, vec![]), (6, vec![part(b"4")])];
+        let inserts =
+            [(0, vec![part(b"1")]), (2, vec![part(b"2"), part(b""), part(b"3")]), (2, vec![]), (6, vec![part(b"4")])];
         assert_eq!(joined(Answer::spliced(bytes(), inserts)), b"1ab23cdef4");
         assert_eq!(joined(Answer::spliced(bytes(), [(99, vec![part(b"x")])])), b"abcdefx");
     }

@@ -103,11 +103,7 @@ impl Partition {
             .append(AppendBatch { bytes: batch.freeze(), base_offset, last_offset, leader_epoch, max_timestamp })
             .map_err(AppendError::Log)?;
         self.producers.borrow_mut().record_append(&ProducerBatch::from(&info), base_offset, now_ms);
-        Ok(Appended {
-            base_offset,
-            end_offset: last_offset.plus(1),
-            log_append_time_ms: append_time_ms.unwrap_or(-1),
-        })
+        Ok(Appended { base_offset, end_offset: last_offset.plus(1), log_append_time_ms: append_time_ms.unwrap_or(-1) })
     }
 
     /// Appends a batch that this broker made itself.
@@ -129,10 +125,6 @@ impl Partition {
     /// (survives the process), -1 behind the high watermark (survives a power cut, unless
     /// `log.flush.acks=none`).
     pub async fn wait_acknowledged(&self, end_offset: Offset, acks: i16) -> Result<(), LogError> {
-        if acks == -1 {
-            self.log.wait_acknowledged(end_offset).await
-        } else {
-            self.log.wait_written(end_offset).await
-        }
+        if acks == -1 { self.log.wait_acknowledged(end_offset).await } else { self.log.wait_written(end_offset).await }
     }
 }

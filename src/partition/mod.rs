@@ -9,7 +9,6 @@ mod append;
 mod offsets;
 mod read;
 
-
 pub use append::{AppendError, Appended, Origin};
 pub use offsets::{FoundOffset, timestamp};
 pub use read::{PartitionRead, ReadError};

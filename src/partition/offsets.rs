@@ -76,11 +76,9 @@ impl Partition {
     /// A record behind the high watermark is not there yet for any client.
     fn visible(&self, found: Option<RecordTime>) -> FoundOffset {
         match found {
-            Some(found) if found.offset < self.log.high_watermark() => FoundOffset {
-                timestamp: found.timestamp,
-                offset: found.offset,
-                leader_epoch: found.leader_epoch,
-            },
+            Some(found) if found.offset < self.log.high_watermark() => {
+                FoundOffset { timestamp: found.timestamp, offset: found.offset, leader_epoch: found.leader_epoch }
+            }
             _ => FoundOffset::NONE,
         }
     }

@@ -19,7 +19,10 @@ pub struct PartitionRead {
 pub enum ReadError {
     /// The reader's idea of the leader epoch is not ours (KIP-320).
     Epoch(ErrorCode),
-    OutOfRange { log_start_offset: Offset, high_watermark: Offset },
+    OutOfRange {
+        log_start_offset: Offset,
+        high_watermark: Offset,
+    },
     Log(LogError),
 }
 

@@ -75,3 +75,31 @@ impl ResponseHeader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+
+    #[test]
+    fn the_header_of_a_version_nobody_knows_is_read() {
+        let frame = [0, 18, 0, 99, 0, 0, 0, 5, 0, 1, b'c', 0, 0xaa];
+        let mut reader = Reader::new(BytesMut::from(&frame[..]));
+        let header = RequestHeader::decode(&mut reader).expect("version 2 of the header");
+        assert_eq!((header.request_api_key, header.request_api_version), (ApiKey::ApiVersions, 99));
+        assert_eq!((header.correlation_id, header.client_id), (5, Some("c".into())));
+        assert_eq!(reader.remaining(), 1);
+    }
+
+    #[test]
+    fn an_api_versions_response_has_the_old_header() {
+        for version in 0..5 {
+            assert_eq!(ApiKey::ApiVersions.response_header_version(version), 0);
+        }
+        assert_eq!(ApiKey::ApiVersions.request_header_version(3), 2);
+        assert_eq!(ApiKey::Metadata.response_header_version(9), 1);
+        assert_eq!(ApiKey::Metadata.response_header_version(8), 0);
+        assert_eq!(ApiKey::SaslHandshake.request_header_version(1), 1);
+    }
+}

@@ -253,3 +253,117 @@ impl Reader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Writer;
+
+    fn reader(bytes: &[u8]) -> Reader {
+        Reader::new(BytesMut::from(bytes))
+    }
+
+    fn problem<T: std::fmt::Debug>(result: Result<T, DecodeError>) -> DecodeProblem {
+        result.expect_err("is malformed").problem
+    }
+
+    #[test]
+    fn varints_read_what_was_written() {
+        for value in [0, 1, -1, 63, 64, -64, -65, 8191, 8192, i32::MAX, i32::MIN] {
+            let mut writer = Writer::new();
+            writer.varint(value);
+            writer.varlong(i64::from(value));
+            writer.uvarint(value as u32);
+            let mut reader = Reader::new(writer.into_bytes());
+            assert_eq!(reader.varint(), Ok(value));
+            assert_eq!(reader.varlong(), Ok(i64::from(value)));
+            assert_eq!(reader.uvarint(), Ok(value as u32));
+            assert!(reader.is_empty());
+        }
+        for value in [i64::MAX, i64::MIN, 1 << 40, -(1 << 40)] {
+            let mut writer = Writer::new();
+            writer.varlong(value);
+            assert_eq!(Reader::new(writer.into_bytes()).varlong(), Ok(value));
+        }
+    }
+
+    /// The bytes are those of Kafka's own test of `ByteUtils`.
+    #[test]
+    fn varints_have_kafkas_bytes() {
+        assert_eq!(reader(&[0xff, 0x01]).varint(), Ok(-128));
+        assert_eq!(reader(&[0x80, 0x02]).varint(), Ok(128));
+        assert_eq!(reader(&[0xff, 0xff, 0xff, 0xff, 0x0f]).varint(), Ok(i32::MIN));
+        assert_eq!(reader(&[0xff, 0xff, 0xff, 0xff, 0x0f]).uvarint(), Ok(u32::MAX));
+        assert_eq!(reader(&[0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]).varlong(), Ok(i64::MAX));
+    }
+
+    #[test]
+    fn varints_end_in_time_or_are_errors() {
+        assert_eq!(problem(reader(&[]).uvarint()), DecodeProblem::Truncated { needed: 1, left: 0 });
+        assert_eq!(problem(reader(&[0x80, 0x80]).uvarint()), DecodeProblem::Truncated { needed: 3, left: 2 });
+        assert_eq!(problem(reader(&[0x80; 16]).uvarint()), DecodeProblem::BadVarint);
+        assert_eq!(problem(reader(&[0xff, 0xff, 0xff, 0xff, 0x1f]).uvarint()), DecodeProblem::BadVarint);
+        assert_eq!(problem(reader(&[0x80; 16]).uvarlong()), DecodeProblem::BadVarint);
+        let eleven_bits_too_many = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02];
+        assert_eq!(problem(reader(&eleven_bits_too_many).uvarlong()), DecodeProblem::BadVarint);
+    }
+
+    #[test]
+    fn lengths_below_minus_one_are_errors() {
+        assert_eq!(reader(&[0xff, 0xff]).nullable_string(false), Ok(None));
+        assert_eq!(reader(&[0]).nullable_string(true), Ok(None));
+        assert_eq!(problem(reader(&[0xff, 0xfe]).nullable_string(false)), DecodeProblem::BadLength(-2));
+        assert_eq!(problem(reader(&[0x80, 0x00]).nullable_string(false)), DecodeProblem::BadLength(-32_768));
+        assert_eq!(problem(reader(&[0x81, 0x80, 0x02]).nullable_string(true)), DecodeProblem::BadLength(0x8000));
+        assert_eq!(problem(reader(&(-2i32).to_be_bytes()).bytes(false)), DecodeProblem::BadLength(-2));
+        let longest = [0xff, 0xff, 0xff, 0xff, 0x0f];
+        assert_eq!(problem(reader(&longest).bytes(true)), DecodeProblem::BadLength(0xffff_fffe));
+        assert_eq!(problem(reader(&[0xff; 4]).bytes(false)), DecodeProblem::Null);
+        let claimed = DecodeProblem::Truncated { needed: 0x7fff_ffff, left: 1 };
+        assert_eq!(problem(reader(&[0x7f, 0xff, 0xff, 0xff, 0]).bytes(false)), claimed);
+    }
+
+    #[test]
+    fn records_are_the_frames_own_bytes_and_can_be_changed_in_place() {
+        let mut frame = BytesMut::from(&[0, 2, b'a', b'b', 0, 0, 0, 3, 7, 8, 9, 1][..]);
+        let start = frame.as_mut_ptr().addr();
+        let mut reader = Reader::new(frame);
+        let name = reader.string(false).expect("is there");
+        let Ok(Records::Inline(mut records)) = reader.records(false) else { panic!("no records") };
+        assert_eq!(reader.i8(), Ok(1));
+        assert_eq!(name.as_ptr().addr(), start + 2);
+        assert_eq!(records.as_ptr().addr(), start + 8);
+        records[0] = 42;
+        assert_eq!(&records[..], [42, 8, 9]);
+        assert_eq!(name, "ab");
+    }
+
+    #[test]
+    fn arrays_that_cannot_follow_are_refused_before_anything_is_reserved() {
+        let claim = |length: i32, left: usize| reader(&[&length.to_be_bytes()[..], &vec![0; left]].concat());
+        assert_eq!(claim(10, 40).array_length(false, 4, 4), Ok(Some(10)));
+        let too_long = DecodeProblem::ArrayTooLong { claimed: 11, left: 40 };
+        assert_eq!(problem(claim(11, 40).array_length(false, 4, 4)), too_long);
+        // An element of no size still counts as a byte.
+        assert_eq!(claim(40, 40).array_length(false, 0, 4), Ok(Some(40)));
+        assert!(claim(41, 40).array_length(false, 0, 4).is_err());
+        let much = usize::MAX / 2;
+        assert_eq!(problem(claim(40, 40).array_length(false, 1, much)), DecodeProblem::TooManyElements);
+    }
+
+    #[test]
+    fn the_memory_of_all_arrays_together_is_bounded() {
+        let mut bytes = Vec::new();
+        for _ in 0..1000 {
+            bytes.extend(1000i32.to_be_bytes());
+        }
+        bytes.resize(bytes.len() + 1000, 0);
+        let mut reader = Reader::new(BytesMut::from(&bytes[..]));
+        let mut arrays = 0;
+        while reader.array_length(false, 1, 100).is_ok() {
+            arrays += 1;
+        }
+        // 5,000 bytes of frame allow 80,000 bytes more than the least.
+        assert_eq!(arrays, (MEMORY_PER_FRAME_MIN + 80_000) / 100_000);
+    }
+}

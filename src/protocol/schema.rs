@@ -307,6 +307,7 @@ macro_rules! messages {
             const KIND: $crate::protocol::Kind = $crate::protocol::Kind::Struct(&Self::STRUCT_SCHEMA);
 
             fn size_min(format: $crate::protocol::Format) -> usize {
+                #[allow(unused_mut, reason = "a struct may have no field")]
                 let mut size = usize::from(format.flexible);
                 $(
                     if $crate::protocol::messages!(@versions $versions).contains(format.version)

@@ -226,3 +226,72 @@ impl Writer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{ApiKey, FetchResponse, Message, Reader, ResponseHeader, fetch};
+
+    fn fetch_response(records: [Records; 2]) -> FetchResponse {
+        let partitions = records.map(|records| fetch::PartitionData { records, ..Default::default() }).into();
+        let topic = fetch::FetchableTopicResponse { topic: "t".into(), partitions, ..Default::default() };
+        FetchResponse { responses: vec![topic], ..Default::default() }
+    }
+
+    /// What the network layer makes of the parts, with each slot's records before the next written bytes.
+    fn spliced(bytes: &[u8], externals: &[External], slots: &[&[u8]]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        let mut at = 0;
+        for external in externals {
+            frame.extend_from_slice(&bytes[at..external.position]);
+            frame.extend_from_slice(slots[external.slot as usize]);
+            at = external.position;
+        }
+        frame.extend_from_slice(&bytes[at..]);
+        frame
+    }
+
+    #[test]
+    fn external_records_are_spliced_to_the_bytes_of_inline_ones() {
+        for version in FetchResponse::VERSIONS.iter() {
+            let frame = |records| {
+                let mut writer = Writer::frame();
+                ResponseHeader { correlation_id: 9 }.encode(&mut writer, ApiKey::Fetch, version);
+                fetch_response(records).encode(&mut writer, version).expect("all versions have these fields");
+                writer.finish_frame().expect("is small")
+            };
+            let inline = |bytes: &[u8]| Records::Inline(BytesMut::from(bytes));
+            let (expected, none) = frame([inline(b"first"), inline(b"the second")]);
+            assert_eq!(none, []);
+            assert_eq!(i32::from_be_bytes(*expected.first_chunk().expect("has a size")), expected.len() as i32 - 4);
+            let (bytes, externals) =
+                frame([Records::External { len: 5, slot: 1 }, Records::External { len: 10, slot: 0 }]);
+            assert_eq!(externals.len(), 2);
+            assert_eq!(spliced(&bytes, &externals, &[b"the second", b"first"]), expected, "version {version}");
+        }
+    }
+
+    #[test]
+    fn strings_have_kafkas_bound() {
+        let mut writer = Writer::new();
+        let longest = "x".repeat(32_767);
+        for compact in [false, true] {
+            assert_eq!(writer.string(&longest, compact), Ok(()));
+            let too_long = format!("{longest}x");
+            assert_eq!(writer.string(&too_long, compact), Err(EncodeError::TooLong { length: 32_768 }));
+        }
+        let mut reader = Reader::new(writer.into_bytes());
+        assert_eq!(reader.string(false).expect("is written"), longest.as_str());
+        assert_eq!(reader.string(true).expect("is written"), longest.as_str());
+    }
+
+    #[test]
+    fn a_frame_above_two_gibibytes_is_refused() {
+        let mut writer = Writer::frame();
+        for slot in 0..2 {
+            let records = Records::External { len: 0x7fff_ffff, slot };
+            writer.records(&records, false).expect("each fits");
+        }
+        assert!(matches!(writer.finish_frame(), Err(EncodeError::TooLong { .. })));
+    }
+}

@@ -33,7 +33,9 @@ mod timer;
 #[cfg(test)]
 mod tests;
 
-pub use executor::{Runtime, RuntimeStats, Starter, Task, end_of_turn, features, handle, now, prepare, spawn, stats, wall_ms, yield_now};
+pub use executor::{
+    Runtime, RuntimeStats, Starter, Task, end_of_turn, features, handle, now, prepare, spawn, stats, wall_ms, yield_now,
+};
 pub use offload::offload;
 pub use options::{Feature, FeatureSet, RuntimeOptions, SetupError};
 pub use remote::Handle;

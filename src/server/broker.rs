@@ -44,8 +44,7 @@ impl std::fmt::Debug for Broker {
 /// Recovers the data directory and starts all shards. When it returns, clients are served.
 pub fn start(start: &Start) -> Result<Broker, StartError> {
     let mut found = loading::load(start)?;
-    let offline =
-        found.offline.len() + found.logs.values().filter(|loaded| loaded.damage.is_some()).count();
+    let offline = found.offline.len() + found.logs.values().filter(|loaded| loaded.damage.is_some()).count();
     let shares = loading::shares(&mut found);
     let Found { marks, checkpoints, catalog, metadata_log, view, .. } = found;
     let mut controller =
@@ -53,8 +52,7 @@ pub fn start(start: &Start) -> Result<Broker, StartError> {
     let addresses = Arc::new(addresses(start));
     let config = Arc::new(start.config.clone());
     let for_gate = Arc::clone(&config);
-    let gate =
-        Gate::new(config.network.connections_max, move |address| for_gate.network.connections_max_of(address));
+    let gate = Gate::new(config.network.connections_max, move |address| for_gate.network.connections_max_of(address));
     let shards = config.shards;
     let mut view = view;
     let mut running = Vec::with_capacity(shards);
@@ -67,11 +65,7 @@ pub fn start(start: &Start) -> Result<Broker, StartError> {
             doors: doors(&start.endpoints, id),
             io: start.io,
             block_bytes: start.directory.direct.map_or(4096, |direct| u64::from(direct.offset).max(4096)),
-            descriptors_max: config.log.open_files_per_shard(
-                start.descriptors,
-                config.network.connections_max,
-                shards,
-            ),
+            descriptors_max: config.log.open_files_per_shard(start.descriptors, config.network.connections_max, shards),
             mesh,
             checkpoints: Arc::clone(&checkpoints),
             share,

@@ -19,9 +19,11 @@ use crate::types::{LeaderEpoch, PartitionId, ShardId, TopicPartition};
 
 use super::{Start, StartError};
 
-/// How far unflushed writes of a partition can reach behind its flushed end: the commit being flushed, the one being
-/// written meanwhile, and the tail block that both round up to.
-const COMMIT_REACH_BYTES: u64 = 2 * log::COMMIT_BYTES_MAX + (256 << 20);
+/// How far writes of a partition that no flush has covered can reach: what the appender lets stand unflushed, and a
+/// batch as large as a request can be.
+fn commit_reach_bytes(start: &Start) -> u64 {
+    log::COMMIT_REACH_BYTES + start.config.network.request_bytes_max as u64
+}
 
 /// Partitions that take longer than this to load are worth a line about how far it is.
 const PROGRESS_AFTER_MS: i64 = 1000;
@@ -43,7 +45,7 @@ pub fn load(start: &Start) -> Result<Found, StartError> {
     let directory = &start.directory.path;
     let failed = |error: LoadError| load_error(directory, error);
     let marks = CleanShutdownMarks::new(directory);
-    let state = marks.begin(COMMIT_REACH_BYTES).map_err(failed)?;
+    let state = marks.begin(commit_reach_bytes(start)).map_err(failed)?;
     let loaded = Catalog::bootstrap_or_load(&catalog_options(start, state)).map_err(|error| match error {
         CatalogError::NodeId { path, stored, configured } => StartError::NodeIdDiffers { path, stored, configured },
         other => StartError::Damaged { path: directory.clone(), what: other.to_string() },
@@ -53,11 +55,7 @@ pub fn load(start: &Start) -> Result<Found, StartError> {
         tracing::warn!("{error}; more is recovered than would have to be");
     }
     let shards = start.config.shards as u16;
-    let view = Arc::new(ClusterView {
-        image: Arc::clone(loaded.catalog.image()),
-        placement: loaded.placement,
-        shards,
-    });
+    let view = Arc::new(ClusterView { image: Arc::clone(loaded.catalog.image()), placement: loaded.placement, shards });
     checkpoints.retain(|partition| {
         view.topic(&partition.topic).is_some_and(|topic| topic.partition(partition.partition).is_some())
     });
@@ -67,7 +65,7 @@ pub fn load(start: &Start) -> Result<Found, StartError> {
         tracing::info!("The last stop was not clean: recovering {} partitions", options.len());
     }
     let (logs, offline) = load_logs(start, &options);
-    marks.loaded(COMMIT_REACH_BYTES).map_err(failed)?;
+    marks.loaded(commit_reach_bytes(start)).map_err(failed)?;
     let coordinators = load_offsets(start, &view, &logs)?;
     Ok(Found {
         marks,
@@ -161,12 +159,7 @@ fn load_logs(start: &Start, options: &[LoadOptions]) -> Loaded {
         let last = told.load(std::sync::atomic::Ordering::Relaxed);
         if now - last >= PROGRESS_AFTER_MS
             && told
-                .compare_exchange(
-                    last,
-                    now,
-                    std::sync::atomic::Ordering::Relaxed,
-                    std::sync::atomic::Ordering::Relaxed,
-                )
+                .compare_exchange(last, now, std::sync::atomic::Ordering::Relaxed, std::sync::atomic::Ordering::Relaxed)
                 .is_ok()
         {
             tracing::info!("Loading partitions: {done} of {total}");
@@ -209,8 +202,7 @@ fn load_offsets(
         let Some(loaded) = logs.get(&id).filter(|loaded| loaded.damage.is_none()) else { continue };
         let mut state = OffsetsPartition::new(start.config.offsets.metadata_bytes_max);
         if loaded.log_end_offset > loaded.log_start_offset {
-            let damaged =
-                |what: String| StartError::Damaged { path: loaded.dir.clone(), what };
+            let damaged = |what: String| StartError::Damaged { path: loaded.dir.clone(), what };
             let mut scanner = LogScanner::open(&loaded.dir, loaded.log_start_offset, loaded.log_end_offset)
                 .map_err(|error| damaged(error.to_string()))?;
             while let Some((_, batch)) = scanner.next_batch().map_err(|error| damaged(error.to_string()))? {
@@ -246,8 +238,7 @@ fn set_strays_aside(directory: &Path, view: &Arc<ClusterView>) -> Result<(), Sta
         if &*partition.topic == catalog::topic_name::CLUSTER_METADATA {
             continue;
         }
-        let known =
-            view.topic(&partition.topic).is_some_and(|topic| topic.partition(partition.partition).is_some());
+        let known = view.topic(&partition.topic).is_some_and(|topic| topic.partition(partition.partition).is_some());
         if !known {
             let aside = directory.join(format!("{name}.{}-stray", uuid::Uuid::new_v4().simple()));
             tracing::warn!("{} belongs to no partition of the catalog: it is now {}", path.display(), aside.display());
@@ -278,9 +269,8 @@ pub struct ShardShare {
 /// Divides what was loaded among the shards, by the placement.
 pub fn shares(found: &mut Found) -> Vec<ShardShare> {
     let shards = found.view.shards;
-    let mut shares: Vec<ShardShare> = (0..shards)
-        .map(|_| ShardShare { logs: Vec::new(), coordinators: Vec::new(), offline: Vec::new() })
-        .collect();
+    let mut shares: Vec<ShardShare> =
+        (0..shards).map(|_| ShardShare { logs: Vec::new(), coordinators: Vec::new(), offline: Vec::new() }).collect();
     let owner = |id: PartitionId| found.view.shard_of(id).unwrap_or(ShardId(0)).index();
     for (id, log) in found.logs.drain() {
         if let Some(share) = shares.get_mut(owner(id)) {

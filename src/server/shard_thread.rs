@@ -9,9 +9,7 @@ use std::time::Duration;
 use crate::api::{Addresses, Api, Door};
 use crate::catalog::{Catalog, LastRun};
 use crate::config::{self, BrokerConfig};
-use crate::log::{
-    DirCheckpoints, FlushAcks, IoMode, LoadedLog, Log, LogShard, LogShardOptions, PartitionOffsets,
-};
+use crate::log::{DirCheckpoints, FlushAcks, IoMode, LoadedLog, Log, LogShard, LogShardOptions, PartitionOffsets};
 use crate::metrics::Metrics;
 use crate::net::{Gate, Net, NetOptions};
 use crate::runtime::mesh::Endpoint as MeshEndpoint;
@@ -195,8 +193,7 @@ async fn begin(seed: Option<ControllerSeed>, log_shard: &Rc<LogShard>) -> Result
     }
     let log = Log::open(seed.log, log_shard, epoch);
     let controller = Controller::new(seed.catalog, log);
-    let image =
-        controller.begin(&seed.registration).await.map_err(|what| StartError::Damaged { path: dir, what })?;
+    let image = controller.begin(&seed.registration).await.map_err(|what| StartError::Damaged { path: dir, what })?;
     Ok(Some((controller, image)))
 }
 
@@ -218,7 +215,6 @@ fn bind_options(config: &BrokerConfig) -> BindOptions {
         backlog: config.network.backlog,
         recv_buffer_bytes: config.network.receive_buffer_bytes,
         send_buffer_bytes: config.network.send_buffer_bytes,
-
     }
 }
 

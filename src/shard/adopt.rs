@@ -89,9 +89,7 @@ impl Shard {
                 }
             }));
         }
-        self.offline
-            .borrow_mut()
-            .retain(|id, _| view.image.partition(id.topic_id, id.partition).is_some());
+        self.offline.borrow_mut().retain(|id, _| view.image.partition(id.topic_id, id.partition).is_some());
     }
 
     fn is_open(&self, id: PartitionId) -> bool {
@@ -123,4 +121,3 @@ pub fn log_config(view: &ClusterView, broker: &crate::config::BrokerConfig, topi
         producer_id_expiration_ms: broker.log.producer_id_expiration.as_millis() as i64,
     }
 }
-

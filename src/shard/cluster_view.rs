@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::config::{BrokerConfig, TopicConfig};
 use crate::catalog::{CatalogImage, Placement, TopicImage};
+use crate::config::{BrokerConfig, TopicConfig};
 use crate::types::{PartitionId, ShardId};
 
 /// Immutable; a change makes a new one, which is handed to every shard.

@@ -25,11 +25,17 @@ use super::{OFFSETS_TOPIC, Shard};
 
 /// What the controller is asked to do.
 pub enum Command {
-    CreateTopics { topics: Vec<TopicToCreate>, validate_only: bool },
+    CreateTopics {
+        topics: Vec<TopicToCreate>,
+        validate_only: bool,
+    },
     /// With the broker's defaults, or as the internal topic of that name is made.
     AutoCreateTopic(String),
     DeleteTopics(Vec<TopicToDelete>),
-    CreatePartitions { topics: Vec<PartitionsToCreate>, validate_only: bool },
+    CreatePartitions {
+        topics: Vec<PartitionsToCreate>,
+        validate_only: bool,
+    },
     AllocateProducerIds,
 }
 
@@ -132,12 +138,7 @@ impl Controller {
         Ok((catalog.stopped(), catalog.image().broker_epoch()))
     }
 
-    async fn create_topics(
-        &self,
-        shard: &Rc<Shard>,
-        topics: &[TopicToCreate],
-        validate_only: bool,
-    ) -> CommandOutcome {
+    async fn create_topics(&self, shard: &Rc<Shard>, topics: &[TopicToCreate], validate_only: bool) -> CommandOutcome {
         let config = &shard.config;
         let rules = PlacingRules {
             default_partitions: config.topics.partitions,
@@ -264,7 +265,10 @@ impl Controller {
     /// Makes records durable, then places what is new and tells every shard.
     async fn commit(&self, shard: &Rc<Shard>, records: Vec<MetadataRecord>) -> Result<(), CommandError> {
         self.append(records).await.map_err(|NotWritten| {
-            CommandError::new(ErrorCode::KafkaStorageError, "The catalog's log cannot be written; see the broker's log.")
+            CommandError::new(
+                ErrorCode::KafkaStorageError,
+                "The catalog's log cannot be written; see the broker's log.",
+            )
         })?;
         let before = shard.view();
         let image = Arc::clone(self.catalog.borrow().image());

@@ -27,10 +27,10 @@ use crate::runtime::mesh::Endpoint;
 use crate::runtime::sync::oneshot;
 use crate::types::{PartitionId, ProducerId, ShardId};
 
+pub use adopt::log_config;
 use cluster_view::ClusterView;
 use controller::Controller;
 use coordinators::Coordinators;
-pub use adopt::log_config;
 pub use coordinators::{OFFSETS_TOPIC, TRANSACTION_TOPIC};
 use message::{ProducerIdBlock, ShardReply, ShardRequest};
 use serve::Begun;
@@ -189,8 +189,7 @@ impl Shard {
             Some(block) if block.count > 0 => block,
             _ => self.new_producer_ids().await?,
         };
-        self.producer_ids
-            .set(Some(ProducerIdBlock { first: ProducerId(block.first.0 + 1), count: block.count - 1 }));
+        self.producer_ids.set(Some(ProducerIdBlock { first: ProducerId(block.first.0 + 1), count: block.count - 1 }));
         Ok(block.first)
     }
 

@@ -9,8 +9,8 @@ use crate::runtime;
 use crate::types::{LeaderEpoch, Offset, PartitionId, ShardId};
 
 use super::message::{
-    EpochEnd, EpochEndItem, ListOffsetsItem, ListedOffset, LogDescription, ProduceBatches, ProduceOutcome,
-    ReadOutcome, ReadPartitions, ShardReply, ShardRequest,
+    EpochEnd, EpochEndItem, ListOffsetsItem, ListedOffset, LogDescription, ProduceBatches, ProduceOutcome, ReadOutcome,
+    ReadPartitions, ShardReply, ShardRequest,
 };
 use super::{Parcel, Shard};
 
@@ -104,11 +104,9 @@ impl Shard {
                     chunks: read.records.chunks,
                 },
                 Err(ReadError::Epoch(code)) => ReadOutcome::failed(code),
-                Err(ReadError::OutOfRange { log_start_offset, high_watermark }) => ReadOutcome {
-                    log_start_offset,
-                    high_watermark,
-                    ..ReadOutcome::failed(ErrorCode::OffsetOutOfRange)
-                },
+                Err(ReadError::OutOfRange { log_start_offset, high_watermark }) => {
+                    ReadOutcome { log_start_offset, high_watermark, ..ReadOutcome::failed(ErrorCode::OffsetOutOfRange) }
+                }
                 Err(ReadError::Log(error)) => {
                     tracing::error!(partition = %partition.name, "a read failed: {error}");
                     ReadOutcome::failed(storage_code(&error))
@@ -158,8 +156,7 @@ impl Shard {
     }
 
     fn epoch_ends(self: &Rc<Self>, items: Vec<EpochEndItem>) -> Vec<EpochEnd> {
-        let failed =
-            |error| EpochEnd { error, leader_epoch: LeaderEpoch::UNKNOWN, end_offset: Offset::UNKNOWN };
+        let failed = |error| EpochEnd { error, leader_epoch: LeaderEpoch::UNKNOWN, end_offset: Offset::UNKNOWN };
         items
             .into_iter()
             .map(|item| {

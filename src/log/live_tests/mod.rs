@@ -3,6 +3,7 @@
 mod append;
 mod faults;
 mod reading;
+mod reopening;
 mod rolling;
 
 use std::cell::RefCell;
@@ -17,11 +18,11 @@ use tempfile::TempDir;
 use crate::runtime::{Runtime, RuntimeOptions};
 use crate::types::{KafkaUuid, LeaderEpoch, Offset, TopicPartition};
 
+use super::appender::COMMIT_REACH_BYTES;
 use super::config::LogConfig;
-use super::epoch::LeaderEpochCache;
 use super::error::LogError;
-use super::index::SegmentIndexes;
-use super::loaded::{LoadedActive, LoadedLog, RecoveryReport};
+use super::load::load;
+use super::loaded::{LoadOptions, LoadedLog};
 use super::log::Log;
 use super::log_shard::{FlushAcks, LogShard, LogShardOptions};
 use super::read::Chunk;
@@ -47,30 +48,24 @@ pub(super) fn run<T>(body: impl Future<Output = T>) -> T {
     Runtime::new(&RuntimeOptions::default()).unwrap().block_on(body)
 }
 
-/// A new partition's log, as loading would hand it over.
-pub(super) fn fresh(root: &Path, partition: i32, config: LogConfig) -> LoadedLog {
+/// Loads a partition, or makes it.
+pub(super) fn loaded(root: &Path, partition: i32, config: LogConfig, clean: bool) -> LoadedLog {
     let topic_partition = TopicPartition { topic: Arc::from("t"), partition };
-    let dir = names::partition_dir(root, &topic_partition);
-    std::fs::create_dir_all(&dir).unwrap();
-    LoadedLog {
-        dir,
+    let options = LoadOptions {
+        dir: names::partition_dir(root, &topic_partition),
         topic_partition,
-        topic_id: KafkaUuid::ZERO,
+        topic_id: KafkaUuid([7; 16]),
         config,
-        log_start_offset: Offset(0),
-        log_end_offset: Offset(0),
+        clean,
         recovery_point: Offset(0),
-        sealed: Vec::new(),
-        active: LoadedActive {
-            base_offset: Offset(0),
-            size_bytes: 0,
-            indexes: SegmentIndexes::new(Offset(0), &config),
-            first_timestamp: None,
-        },
-        epochs: LeaderEpochCache::new(),
-        damage: None,
-        report: RecoveryReport { created: true, ..RecoveryReport::default() },
-    }
+        log_start_offset: Offset(0),
+        leader_epoch: LeaderEpoch(i32::MAX),
+        adopted: false,
+        commit_reach_bytes: COMMIT_REACH_BYTES,
+        accept_damage: false,
+        now_ms: 1_000_000,
+    };
+    load(&options).unwrap()
 }
 
 /// A log and all that was appended to it.
@@ -81,7 +76,7 @@ pub(super) struct Written {
 
 impl Written {
     pub fn new(shard: &Rc<LogShard>, root: &Path, partition: i32, config: LogConfig) -> Written {
-        let log = Log::open(fresh(root, partition, config), shard, LeaderEpoch(0));
+        let log = Log::open(loaded(root, partition, config, true), shard, LeaderEpoch(0));
         Written { log, batches: RefCell::default() }
     }
 
@@ -102,6 +97,15 @@ impl Written {
         })?;
         self.batches.borrow_mut().push((base, bytes));
         Ok(last_offset.plus(1))
+    }
+
+    /// The log opened again from its files, after the shard it was on is gone.
+    pub fn reopened(self, shard: &Rc<LogShard>, root: &Path, config: LogConfig, clean: bool) -> Written {
+        let end = self.log.log_end_offset();
+        let partition = self.log.topic_partition().partition;
+        let found = loaded(root, partition, config, clean);
+        assert_eq!((found.log_end_offset, found.damage.clone()), (end, None));
+        Written { log: Log::open(found, shard, LeaderEpoch(0)), batches: self.batches }
     }
 
     /// Forgets the batches from `end` on, as the log did.
