@@ -1,1 +1,16 @@
 //! The one integration-test binary; each module opens with what it shows.
+
+mod admin;
+mod consuming;
+mod crash;
+mod harness;
+mod malformed;
+mod offsets;
+mod protocol_fetch;
+mod protocol_offsets;
+mod protocol_oracle;
+mod protocol_produce;
+mod protocol_versions;
+mod round_trip;
+mod shards;
+mod tidy;

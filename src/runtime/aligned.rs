@@ -1,18 +1,21 @@
 //! Buffers for direct I/O: aligned to 4096 bytes, taken from a pool that a shard's buffers come back to.
+//!
+//! The first of them come from an arena, one mapping that is registered with the shard's ring where the limit of locked
+//! memory allows it: the kernel then need not pin and unpin the pages of each operation.
 
 use std::{
     alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error},
     ops::{Deref, DerefMut},
     ptr::NonNull,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, Once, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
 use bytes::Bytes;
 
-use super::executor;
+use super::{driver::Driver, executor, mapping::Mapping, options::Feature};
 
 /// Alignment of address and capacity: no smaller block than this is in use on any device we support.
 pub const ALIGNMENT: usize = 4096;
@@ -22,33 +25,92 @@ const CLASSES: usize = 11;
 
 /// Buffers of one shard that nobody holds. Shared, because a frozen buffer may be dropped on another shard.
 pub(super) struct AlignedPool {
-    free: Mutex<[Vec<Memory>; CLASSES]>,
+    free: Mutex<Free>,
     retained: AtomicUsize,
     retained_max: usize,
+    arena: Option<Mapping>,
+}
+
+struct Free {
+    classes: [Vec<Memory>; CLASSES],
+    /// How much of the arena was carved into buffers. They keep their size for good.
+    carved: usize,
 }
 
 impl AlignedPool {
-    pub fn new(retained_bytes_max: usize) -> Arc<AlignedPool> {
-        Arc::new(AlignedPool {
-            free: Mutex::new(std::array::from_fn(|_| Vec::new())),
-            retained: AtomicUsize::new(0),
-            retained_max: retained_bytes_max,
-        })
+    /// A pool that keeps so much beside the arena. The arena is used only if the ring takes it as a registered buffer.
+    pub fn new(retained_bytes_max: usize, arena_bytes: usize, driver: &Driver) -> Arc<AlignedPool> {
+        Arc::new(AlignedPool::build(retained_bytes_max, register_arena(arena_bytes, driver)))
+    }
+
+    fn build(retained_max: usize, arena: Option<Mapping>) -> AlignedPool {
+        let free = Free { classes: std::array::from_fn(|_| Vec::new()), carved: 0 };
+        AlignedPool { free: Mutex::new(free), retained: AtomicUsize::new(0), retained_max, arena }
+    }
+
+    /// Whether the bytes lie in the registered arena.
+    pub fn is_registered(&self, bytes: &[u8]) -> bool {
+        let Some(arena) = &self.arena else { return false };
+        let (start, at) = (arena.at() as usize, bytes.as_ptr() as usize);
+        at >= start && at + bytes.len() <= start + arena.bytes()
     }
 
     fn take(&self, class: usize) -> Option<Memory> {
-        let memory = self.free.lock().unwrap_or_else(PoisonError::into_inner).get_mut(class)?.pop()?;
-        self.retained.fetch_sub(memory.bytes, Ordering::Relaxed);
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(memory) = free.classes.get_mut(class)?.pop() else { return self.carve(&mut free, ALIGNMENT << class) };
+        if !memory.carved {
+            self.retained.fetch_sub(memory.bytes, Ordering::Relaxed);
+        }
         Some(memory)
     }
 
-    fn put(&self, class: usize, memory: Memory) {
-        if self.retained.load(Ordering::Relaxed) + memory.bytes > self.retained_max {
-            return;
+    fn carve(&self, free: &mut Free, bytes: usize) -> Option<Memory> {
+        let arena = self.arena.as_ref()?;
+        if bytes > arena.bytes() - free.carved {
+            return None;
         }
-        if let Some(free) = self.free.lock().unwrap_or_else(PoisonError::into_inner).get_mut(class) {
+        // SAFETY: the offset is inside the mapping, and so is the end of the new buffer.
+        let at = NonNull::new(unsafe { arena.at().add(free.carved) })?;
+        free.carved += bytes;
+        Some(Memory { at, bytes, carved: true })
+    }
+
+    fn put(&self, class: usize, memory: Memory) {
+        if !memory.carved {
+            if self.retained.load(Ordering::Relaxed) + memory.bytes > self.retained_max {
+                return;
+            }
             self.retained.fetch_add(memory.bytes, Ordering::Relaxed);
+        }
+        if let Some(free) = self.free.lock().unwrap_or_else(PoisonError::into_inner).classes.get_mut(class) {
             free.push(memory);
+        }
+    }
+}
+
+fn register_arena(bytes: usize, driver: &Driver) -> Option<Mapping> {
+    static WARNED: Once = Once::new();
+    let bytes = bytes / ALIGNMENT * ALIGNMENT;
+    if bytes == 0 || !driver.has(Feature::RegisteredBuffers) {
+        driver.lose(Feature::RegisteredBuffers);
+        return None;
+    }
+    let registered = Mapping::new(bytes).and_then(|arena| {
+        // SAFETY: the pool holds the mapping, the shard holds the pool, and drops it behind its ring.
+        unsafe { driver.register_buffer(arena.at(), bytes)? };
+        Ok(arena)
+    });
+    match registered {
+        Ok(arena) => Some(arena),
+        Err(error) => {
+            WARNED.call_once(|| {
+                tracing::warn!(
+                    "buffers of {bytes} bytes a shard cannot be registered with io_uring ({error}), plain ones are used; \
+                     a limit of locked memory (ulimit -l) that holds them saves some CPU time"
+                );
+            });
+            driver.lose(Feature::RegisteredBuffers);
+            None
         }
     }
 }
@@ -58,13 +120,14 @@ fn class_of(bytes: usize) -> Option<usize> {
     (class < CLASSES).then_some(class)
 }
 
-/// An allocation of its own; initialised from the start.
+/// An allocation of its own, or a piece of the arena; initialised from the start.
 struct Memory {
     at: NonNull<u8>,
     bytes: usize,
+    carved: bool,
 }
 
-// SAFETY: it owns its allocation, which belongs to no thread.
+// SAFETY: it owns its bytes, which belong to no thread.
 unsafe impl Send for Memory {}
 // SAFETY: shared references to it give no access to the bytes.
 unsafe impl Sync for Memory {}
@@ -78,7 +141,7 @@ impl Memory {
         let layout = Memory::layout(bytes);
         // SAFETY: the layout's size is at least one page.
         match NonNull::new(unsafe { alloc_zeroed(layout) }) {
-            Some(at) => Memory { at, bytes },
+            Some(at) => Memory { at, bytes, carved: false },
             None => handle_alloc_error(layout),
         }
     }
@@ -86,6 +149,9 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
+        if self.carved {
+            return;
+        }
         // SAFETY: allocated in `new` with the same layout, and nobody else has it.
         unsafe { dealloc(self.at.as_ptr(), Memory::layout(self.bytes)) };
     }
@@ -229,12 +295,27 @@ mod tests {
 
     #[test]
     fn the_pool_keeps_no_more_than_it_may() {
-        let pool = AlignedPool::new(3 * 4096);
+        let pool = AlignedPool::build(3 * 4096, None);
         for _ in 0..10 {
             pool.put(0, Memory::new(4096));
         }
         assert_eq!(pool.retained.load(Ordering::Relaxed), 3 * 4096);
         assert!(pool.take(0).is_some() && pool.take(1).is_none());
         assert_eq!(pool.retained.load(Ordering::Relaxed), 2 * 4096);
+    }
+
+    #[test]
+    fn the_arena_is_carved_once_and_used_again() {
+        let pool = AlignedPool::build(0, Some(Mapping::new(3 * 4096).unwrap()));
+        let first = pool.take(1).unwrap();
+        let second = pool.take(0).unwrap();
+        assert!(pool.take(0).is_none(), "the arena is used up");
+        let at = second.at;
+        pool.put(0, second);
+        assert_eq!(pool.take(0).unwrap().at, at);
+        // SAFETY: eight kilobytes of the arena, which nobody else uses.
+        let bytes = unsafe { std::slice::from_raw_parts(first.at.as_ptr(), first.bytes) };
+        assert!(pool.is_registered(bytes) && !pool.is_registered(b"elsewhere"));
+        pool.put(1, first);
     }
 }

@@ -9,19 +9,27 @@ use std::{
     collections::VecDeque,
     io,
     rc::Rc,
+    sync::Arc,
     task::Waker,
 };
 
-use io_uring::squeue::{Entry, Flags};
+use io_uring::{
+    opcode,
+    squeue::{Entry, Flags},
+};
 use slab::Slab;
 
 use super::{
     options::{Feature, FeatureSet},
-    ring::{Completion, Ring, Wait, cancel_entry},
+    remote::Remote,
+    ring::{Completion, Gather, Ring, Wait, cancel_entry, fd},
 };
 
 /// User data of entries whose completion nobody wants.
 pub(super) const IGNORED: u64 = u64::MAX;
+/// User data of a MSG_RING that did not reach its shard: this bit, which no operation has, and the shard's index.
+const UNHEARD: u64 = 1 << 63;
+
 /// User data of the completion that another shard's MSG_RING puts into our queue.
 pub(super) const DOORBELL: u64 = u64::MAX - 1;
 
@@ -75,6 +83,38 @@ struct Silent {
     bytes: u32,
 }
 
+/// How many connections have been heard from lately, in windows of a millisecond.
+///
+/// Requests of many connections trickle in one by one. A shard that is quicker than they come would enter the kernel
+/// once for each; with enough of them about, it lets a few gather.
+#[derive(Default)]
+struct Activity {
+    window: Cell<u64>,
+    heard: Cell<u32>,
+    heard_before: Cell<u32>,
+}
+
+/// Fewer connections than this in a millisecond are served one by one, each as soon as it can be.
+const GATHER_CONNECTIONS_MIN: u32 = 32;
+/// What gathering adds to a latency at most: less than the flush, or the queue of the others, that a request waits for.
+const GATHER_US_MAX: u32 = 20;
+
+impl Activity {
+    fn gather(&self) -> Option<Gather> {
+        let connections = self.heard_before.get().max(self.heard.get());
+        (connections >= GATHER_CONNECTIONS_MIN)
+            .then(|| Gather { completions: (connections / 4).min(64), at_most_us: GATHER_US_MAX })
+    }
+
+    fn advance(&self, now_ms: u64) {
+        let before = self.window.replace(now_ms);
+        if now_ms != before {
+            self.heard_before.set(if now_ms == before + 1 { self.heard.get() } else { 0 });
+            self.heard.set(0);
+        }
+    }
+}
+
 pub(super) struct Driver {
     ring: RefCell<Ring>,
     features: Cell<FeatureSet>,
@@ -84,8 +124,10 @@ pub(super) struct Driver {
     /// Somebody waits for a silent send: do not sleep before its outcome is known.
     hurry: Cell<bool>,
     scratch: RefCell<Vec<Completion>>,
-    pub doorbell_rung: Cell<bool>,
+    /// The shards that were rung from here. Each holds its ring's descriptor open for the entries that name it.
+    bells: RefCell<Vec<Arc<Remote>>>,
     enters: Cell<u64>,
+    active: Activity,
 }
 
 impl Driver {
@@ -98,8 +140,9 @@ impl Driver {
             silent: RefCell::new(VecDeque::new()),
             hurry: Cell::new(false),
             scratch: RefCell::new(Vec::new()),
-            doorbell_rung: Cell::new(false),
+            bells: RefCell::default(),
             enters: Cell::new(0),
+            active: Activity::default(),
         }
     }
 
@@ -114,6 +157,19 @@ impl Driver {
     pub fn lose(&self, feature: Feature) {
         self.ring.borrow_mut().lose(feature);
         self.features.set(self.features.get().without(feature));
+    }
+
+    /// Notes that a connection was heard from; `last` is where it keeps when it was before.
+    pub fn heard_from(&self, last: &Cell<u64>) {
+        let window = self.active.window.get();
+        if last.replace(window) != window {
+            self.active.heard.set(self.active.heard.get() + 1);
+        }
+    }
+
+    /// Tells the time, in milliseconds of any epoch.
+    pub fn tick(&self, now_ms: u64) {
+        self.active.advance(now_ms);
     }
 
     /// How often this shard has entered the kernel through its ring.
@@ -169,13 +225,39 @@ impl Driver {
     }
 
     /// Queues an entry that points at nothing and whose completion nobody wants.
-    pub fn push_detached(&self, entry: Entry) {
+    pub fn push_detached(&self, entry: &Entry) {
         // SAFETY: the callers build entries without pointers (cancel, MSG_RING).
-        unsafe { self.ring.borrow_mut().push(&entry) };
+        unsafe { self.ring.borrow_mut().push(entry) };
+    }
+
+    /// Wakes a sleeping shard with the next enter.
+    pub fn ring_bell(&self, remote: &Arc<Remote>) {
+        let index = {
+            let mut bells = self.bells.borrow_mut();
+            bells.iter().position(|known| Arc::ptr_eq(known, remote)).unwrap_or_else(|| {
+                bells.push(Arc::clone(remote));
+                bells.len() - 1
+            })
+        };
+        let entry = opcode::MsgRingData::new(fd(remote.ring_fd()), 0, DOORBELL, None).build();
+        let entry = entry.user_data(UNHEARD | index as u64);
+        let skip = self.has(Feature::CqeSkip);
+        self.push_detached(&if skip { entry.flags(Flags::SKIP_SUCCESS) } else { entry });
+    }
+
+    /// Hands over what is queued, without waiting.
+    pub fn flush(&self) {
+        let mut ring = self.ring.borrow_mut();
+        if ring.pending() > 0 {
+            self.enters.set(self.enters.get() + 1);
+            if let Err(error) = ring.enter(Wait::No, None) {
+                panic!("io_uring_enter failed: {error}");
+            }
+        }
     }
 
     pub fn cancel(&self, id: OpId) {
-        self.push_detached(cancel_entry(id.0, self.features.get()));
+        self.push_detached(&cancel_entry(id.0, self.features.get()));
     }
 
     /// Whether the operation is completed; else `waker` is woken when it is.
@@ -250,10 +332,11 @@ impl Driver {
             let mut ring = self.ring.borrow_mut();
             let needed = ring.pending() > 0 || ring.wants_enter();
             let idle_wait = !matches!(wait, Wait::No) && !ring.has_completions();
+            let gather = self.active.gather().filter(|_| self.has(Feature::MinWait));
             if needed || idle_wait {
                 let wait = if idle_wait { wait } else { Wait::No };
                 self.enters.set(self.enters.get() + 1);
-                if let Err(error) = ring.enter(wait) {
+                if let Err(error) = ring.enter(wait, gather) {
                     panic!("io_uring_enter failed: {error}");
                 }
             }
@@ -301,9 +384,15 @@ impl Driver {
 
     fn dispatch(&self, completion: Completion) {
         match completion.user_data {
-            IGNORED => return,
-            DOORBELL => {
-                self.doorbell_rung.set(true);
+            // The doorbell is answered by having woken up.
+            IGNORED | DOORBELL => return,
+            unheard if unheard & UNHEARD != 0 => {
+                if completion.result < 0 {
+                    self.lose(Feature::MsgRing);
+                    if let Some(remote) = self.bells.borrow().get((unheard & !UNHEARD) as usize) {
+                        remote.ring_eventfd();
+                    }
+                }
                 return;
             }
             _ => {}
@@ -370,6 +459,10 @@ impl Driver {
                 .map(|(key, (generation, _))| OpId::new(*generation, key))
                 .collect();
             if open.is_empty() {
+                // The ring may outlive its shard for as long as a peer knows it; our memory need not.
+                let ring = self.ring.borrow();
+                let _ = ring.submitter().unregister_buf_ring(super::recv_buffers::GROUP);
+                let _ = ring.submitter().unregister_buffers();
                 return 0;
             }
             if rounds == ROUNDS_MAX {
@@ -383,6 +476,16 @@ impl Driver {
             rounds += 1;
             self.turn(Wait::AtMost(std::time::Duration::from_millis(100)));
         }
+    }
+
+    /// Registers memory as buffer 0 of the ring.
+    ///
+    /// # Safety
+    /// The memory stays valid until the ring is closed.
+    pub unsafe fn register_buffer(&self, at: *mut u8, bytes: usize) -> io::Result<()> {
+        let piece = libc::iovec { iov_base: at.cast(), iov_len: bytes };
+        // SAFETY: as the caller vouches.
+        unsafe { self.ring.borrow().submitter().register_buffers(&[piece]) }
     }
 
     /// Registers a ring of provided buffers.

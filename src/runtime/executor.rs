@@ -67,12 +67,14 @@ impl Runtime {
     /// Sets up the ring with what this kernel has.
     pub fn new(options: &RuntimeOptions) -> Result<Runtime, SetupError> {
         let ring = Ring::new(options)?;
-        let remote = Remote::new(ring.raw_fd()).map_err(SetupError::Other)?;
+        let remote = Remote::new(ring.fd()).map_err(SetupError::Other)?;
+        let driver = Driver::new(ring);
+        let aligned = AlignedPool::new(options.aligned_retained_bytes_max, options.arena_bytes, &driver);
         let shard = Rc::new(Shard {
-            driver: Driver::new(ring),
+            driver,
             remote,
             timers: Timers::default(),
-            aligned: AlignedPool::new(options.aligned_retained_bytes_max),
+            aligned,
             recv_buffers: OnceCell::new(),
             queue: RefCell::default(),
             last: RefCell::default(),
@@ -99,9 +101,6 @@ impl Runtime {
         if !shard.driver.has(Feature::ProvidedBuffers) {
             // A multishot receive always takes provided buffers.
             shard.driver.lose(Feature::MultishotRecv);
-        }
-        if shard.driver.has(Feature::RegisteredBuffers) {
-            shard.driver.lose(Feature::RegisteredBuffers);
         }
         Doorbell::arm(&shard.driver, &shard.remote);
         Ok(Runtime { shard })
@@ -133,6 +132,8 @@ impl Runtime {
             if main.ready.swap(false, Ordering::AcqRel)
                 && let Poll::Ready(output) = future.as_mut().poll(&mut context)
             {
+                // Wakes of other shards may be among what is queued.
+                shard.driver.flush();
                 return output;
             }
             shard.run_ready();
@@ -169,6 +170,7 @@ impl Drop for Runtime {
         shard.last.borrow_mut().clear();
         shard.inbox.borrow_mut().clear();
         shard.timers.clear();
+        shard.driver.flush();
         let open = shard.driver.shut_down();
         if open > 0 {
             // Nothing of this may be freed while the kernel can still write to it.
@@ -231,6 +233,14 @@ pub(super) fn is_current(remote: &Arc<Remote>) -> bool {
         .unwrap_or(false)
 }
 
+/// Rings the doorbell of another shard, by the ring of this thread if it has one.
+pub(super) fn ring_from_here(remote: &Arc<Remote>) {
+    match try_current() {
+        Some(shard) if shard.driver.has(Feature::MsgRing) => shard.driver.ring_bell(remote),
+        _ => remote.ring_eventfd(),
+    }
+}
+
 /// The shard whose task is running.
 ///
 /// # Panics
@@ -251,6 +261,7 @@ impl Shard {
     fn refresh_clock(&self) {
         self.now.set(clock::now());
         self.wall_ms.set(clock::wall_ms());
+        self.driver.tick(self.wall_ms.get().cast_unsigned());
     }
 
     fn pop(&self) -> Option<Runnable> {
@@ -432,6 +443,30 @@ where
     F: Future + 'static,
     F::Output: 'static,
 {
+    let (starter, task) = prepare(future);
+    starter.start();
+    task
+}
+
+/// A task that was made and is not started. Dropping it drops the task's future.
+#[must_use = "a task that is not started never runs"]
+pub struct Starter(Runnable);
+
+impl Starter {
+    /// Lets the task run, behind all that are ready now.
+    pub fn start(self) {
+        self.0.schedule();
+    }
+}
+
+/// Makes a task of this shard and leaves its start to the caller: one allocation for a future that is to run later.
+///
+/// Awaiting the task of a starter that was dropped panics.
+pub fn prepare<F>(future: F) -> (Starter, Task<F::Output>)
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
     let shard = current();
     let remote = Arc::clone(&shard.remote);
     let mut tasks = shard.tasks.borrow_mut();
@@ -442,9 +477,7 @@ where
     // itself, and `'static` like the future.
     let (runnable, task) = unsafe { async_task::spawn_unchecked(tracked, move |runnable| schedule(&remote, runnable)) };
     entry.insert(runnable.waker());
-    drop(tasks);
-    runnable.schedule();
-    Task(Some(task))
+    (Starter(runnable), Task(Some(task)))
 }
 
 fn schedule(remote: &Arc<Remote>, runnable: Runnable) {
@@ -492,6 +525,11 @@ pub fn stats() -> RuntimeStats {
         in_flight: shard.driver.in_flight(),
         tasks: shard.tasks.borrow().len(),
     }
+}
+
+/// The ring features in use by this shard.
+pub fn features() -> FeatureSet {
+    current().driver.features()
 }
 
 /// How other threads reach the running shard.

@@ -68,11 +68,13 @@ unsafe impl StableBytes for &'static [u8] {}
 /// the file, and possibly elsewhere.
 pub fn read_at(
     file: &Arc<RawFile>,
-    buffer: AlignedBuf,
+    mut buffer: AlignedBuf,
     position: u64,
 ) -> impl Future<Output = (io::Result<usize>, AlignedBuf)> + use<> {
+    let shard = executor::current();
     let bytes = u32::try_from(buffer.capacity()).unwrap_or(1 << 30);
-    Op::start(&executor::current(), Read { file: Arc::clone(file), buffer, bytes, position })
+    let registered = shard.aligned.is_registered(buffer.as_mut_capacity());
+    Op::start(&shard, Read { file: Arc::clone(file), buffer, bytes, position, registered })
 }
 
 /// Writes the buffer at `position`. May write less than all of it; the caller continues.
@@ -81,7 +83,9 @@ pub fn write_at<B: StableBytes>(
     buffer: B,
     position: u64,
 ) -> impl Future<Output = (io::Result<usize>, B)> + use<B> {
-    Op::start(&executor::current(), Write { file: Arc::clone(file), buffer, position })
+    let shard = executor::current();
+    let registered = shard.aligned.is_registered(buffer.as_ref());
+    Op::start(&shard, Write { file: Arc::clone(file), buffer, position, registered, durable: false })
 }
 
 /// Writes the buffers one behind the other at `position`, the first 1024 of them at most. May write less than all.
@@ -90,7 +94,32 @@ pub fn writev_at(
     buffers: Vec<Bytes>,
     position: u64,
 ) -> impl Future<Output = (io::Result<usize>, Vec<Bytes>)> + use<> {
-    Op::start(&executor::current(), Writev { file: Arc::clone(file), buffers, pieces: Vec::new(), position })
+    Op::start(
+        &executor::current(),
+        Writev { file: Arc::clone(file), buffers, pieces: Vec::new(), position, durable: false },
+    )
+}
+
+/// As `write_at`, and what was written is on the device when it is done (RWF_DSYNC): one operation where a write and an
+/// `fdatasync` would be two, worth it for a single small write.
+pub fn write_durable_at<B: StableBytes>(
+    file: &Arc<RawFile>,
+    buffer: B,
+    position: u64,
+) -> impl Future<Output = (io::Result<usize>, B)> + use<B> {
+    let shard = executor::current();
+    let registered = shard.aligned.is_registered(buffer.as_ref());
+    Op::start(&shard, Write { file: Arc::clone(file), buffer, position, registered, durable: true })
+}
+
+/// As `writev_at`, and what was written is on the device when it is done (RWF_DSYNC).
+pub fn writev_durable_at(
+    file: &Arc<RawFile>,
+    buffers: Vec<Bytes>,
+    position: u64,
+) -> impl Future<Output = (io::Result<usize>, Vec<Bytes>)> + use<> {
+    let pieces = Vec::new();
+    Op::start(&executor::current(), Writev { file: Arc::clone(file), buffers, pieces, position, durable: true })
 }
 
 /// Makes the file's bytes, and of its metadata what is needed to read them, durable.

@@ -15,6 +15,7 @@ mod driver;
 mod executor;
 pub mod file;
 pub mod fs;
+mod mapping;
 pub mod mesh;
 pub mod net;
 mod offload;
@@ -32,7 +33,9 @@ mod timer;
 #[cfg(test)]
 mod tests;
 
-pub use executor::{Runtime, RuntimeStats, Task, end_of_turn, handle, now, spawn, stats, wall_ms, yield_now};
+pub use executor::{
+    Runtime, RuntimeStats, Starter, Task, end_of_turn, features, handle, now, prepare, spawn, stats, wall_ms, yield_now,
+};
 pub use offload::offload;
 pub use options::{Feature, FeatureSet, RuntimeOptions, SetupError};
 pub use remote::Handle;

@@ -54,7 +54,9 @@ impl Pool {
                     // No thread to be had at all: better a slow shard than a stuck one.
                     let jobs = std::mem::take(&mut state.jobs);
                     drop(state);
-                    jobs.into_iter().for_each(|job| job());
+                    for job in jobs {
+                        job();
+                    }
                 }
             }
         }

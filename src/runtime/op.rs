@@ -67,9 +67,7 @@ impl<T: Operation> Future for Op<T> {
     type Output = T::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T::Output> {
-        if self.operation.is_none() {
-            panic!("an operation was polled after it was done");
-        }
+        assert!(self.operation.is_some(), "an operation was polled after it was done");
         match self.shard.driver.poll(self.id, cx.waker()) {
             Some(completion) => match self.operation.take() {
                 Some(operation) => Poll::Ready(operation.complete(completion)),

@@ -25,10 +25,12 @@ pub enum Feature {
     MsgRing,
     /// A send that succeeds at once posts no completion (5.17). Without: each send costs one.
     CqeSkip,
+    /// A busy shard waits a few microseconds for more than one completion (6.12). Without: it enters more often.
+    MinWait,
 }
 
 impl Feature {
-    pub const ALL: [Feature; 9] = [
+    pub const ALL: [Feature; 10] = [
         Feature::MultishotAccept,
         Feature::MultishotRecv,
         Feature::ProvidedBuffers,
@@ -38,6 +40,7 @@ impl Feature {
         Feature::RegisteredBuffers,
         Feature::MsgRing,
         Feature::CqeSkip,
+        Feature::MinWait,
     ];
 
     /// The name by which `runtime.disable=` masks it.
@@ -52,6 +55,7 @@ impl Feature {
             Feature::RegisteredBuffers => "registered-buffers",
             Feature::MsgRing => "msg-ring",
             Feature::CqeSkip => "cqe-skip",
+            Feature::MinWait => "min-wait",
         }
     }
 
@@ -125,6 +129,8 @@ impl fmt::Display for FeatureSet {
 /// How a shard's runtime is built.
 #[derive(Clone, Debug)]
 pub struct RuntimeOptions {
+    /// How many runtimes share the process's limit of locked memory.
+    pub shards: usize,
     /// Slots of the submission queue; a fuller turn is submitted in several enters.
     pub submission_entries: u32,
     /// Slots of the completion queue. What does not fit, the kernel keeps until there is room.
@@ -146,12 +152,13 @@ pub struct RuntimeOptions {
 impl Default for RuntimeOptions {
     fn default() -> Self {
         RuntimeOptions {
+            shards: 1,
             submission_entries: 1024,
             completion_entries: 8192,
             recv_buffers: 512,
             recv_buffer_bytes: 16 * 1024,
             aligned_retained_bytes_max: 32 * 1024 * 1024,
-            arena_bytes: 4 * 1024 * 1024,
+            arena_bytes: 2 * 1024 * 1024,
             spin: Duration::ZERO,
             disable: FeatureSet::NONE,
         }

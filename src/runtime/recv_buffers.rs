@@ -6,43 +6,18 @@
 use std::{
     cell::{Cell, RefCell},
     io,
-    num::NonZeroUsize,
     ops::Deref,
-    ptr::NonNull,
     rc::{Rc, Weak},
     sync::atomic::{AtomicU16, Ordering},
 };
 
 use bytes::Bytes;
 use io_uring::types::BufRingEntry;
-use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
-use super::driver::Driver;
+use super::{driver::Driver, mapping::Mapping};
 
 /// The one buffer group of a ring.
 pub(super) const GROUP: u16 = 0;
-
-struct Mapping {
-    at: NonNull<u8>,
-    bytes: usize,
-}
-
-impl Mapping {
-    fn new(bytes: usize) -> io::Result<Mapping> {
-        let length = NonZeroUsize::new(bytes).ok_or(io::ErrorKind::InvalidInput)?;
-        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
-        // SAFETY: a new anonymous mapping at an address of the kernel's choice touches nothing that exists.
-        let at = unsafe { mmap_anonymous(None, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, flags) }?;
-        Ok(Mapping { at: at.cast(), bytes })
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is ours, and who drops this has made sure that nobody points into it.
-        let _ = unsafe { munmap(self.at.cast(), self.bytes) };
-    }
-}
 
 /// Somebody whose receive ended because there was no buffer.
 pub(super) trait Starved {
@@ -79,7 +54,7 @@ impl RecvBuffers {
             release: Cell::new(false),
         });
         // SAFETY: the shard holds `this`, and so the mapping, until after its ring is closed; so does every chunk.
-        unsafe { driver.register_buffer_ring(this.ring.at.as_ptr() as u64, count, GROUP)? };
+        unsafe { driver.register_buffer_ring(this.ring.at() as u64, count, GROUP)? };
         for id in 0..count {
             this.give(id);
         }
@@ -88,14 +63,15 @@ impl RecvBuffers {
 
     fn address(&self, id: u16) -> *mut u8 {
         // SAFETY: ids are below `count`, so the address is inside the mapping.
-        unsafe { self.buffers.at.as_ptr().add(usize::from(id) * self.buffer_bytes as usize) }
+        unsafe { self.buffers.at().add(usize::from(id) * self.buffer_bytes as usize) }
     }
 
     /// Gives a buffer (back) to the kernel.
     fn give(&self, id: u16) {
         let tail = self.tail.get();
         let slot = usize::from(tail & (self.count - 1));
-        let base = self.ring.at.as_ptr().cast::<BufRingEntry>();
+        #[allow(clippy::cast_ptr_alignment)] // the mapping is aligned to a page
+        let base = self.ring.at().cast::<BufRingEntry>();
         // SAFETY: the slot is inside the ring's mapping. The kernel reads an entry only up to the tail that it last
         // saw, and this one is behind it; only this thread writes. The tail shares the first entry's last two bytes,
         // which the setters below leave alone.
@@ -185,7 +161,7 @@ impl RecvChunk {
     }
 
     /// Copies the bytes out of the shard's buffer, so that it can be used again while this is kept.
-    pub(super) fn detach(&mut self) {
+    pub fn detach(&mut self) {
         if matches!(self.held, Held::Provided(_)) {
             *self = RecvChunk::copied(Bytes::copy_from_slice(self));
         }

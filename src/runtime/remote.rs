@@ -8,7 +8,7 @@ use std::{
     cell::RefCell,
     future::Future,
     io,
-    os::fd::{AsRawFd, RawFd},
+    os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
     rc::Rc,
     sync::{
         Arc, Mutex,
@@ -45,11 +45,12 @@ pub(super) struct Remote {
     inbox: AtomicBool,
     sleeping: AtomicBool,
     eventfd: EventFd,
-    _ring: RawFd,
+    /// A descriptor of the shard's ring for MSG_RING, valid as long as this lives.
+    ring: OwnedFd,
 }
 
 impl Remote {
-    pub fn new(ring: RawFd) -> io::Result<Arc<Remote>> {
+    pub fn new(ring: BorrowedFd<'_>) -> io::Result<Arc<Remote>> {
         // Blocking: the read on the ring waits for the doorbell instead of failing.
         let eventfd = EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?;
         Ok(Arc::new(Remote {
@@ -58,11 +59,11 @@ impl Remote {
             inbox: AtomicBool::new(false),
             sleeping: AtomicBool::new(false),
             eventfd,
-            _ring: ring,
+            ring: ring.try_clone_to_owned()?,
         }))
     }
 
-    pub fn push(&self, work: RemoteWork) {
+    pub fn push(self: &Arc<Self>, work: RemoteWork) {
         {
             let mut queue = self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             if queue.closed {
@@ -79,18 +80,27 @@ impl Remote {
     }
 
     /// Tells the shard that one of its inboxes was filled.
-    pub fn notify_inbox(&self) {
+    pub fn notify_inbox(self: &Arc<Self>) {
         self.inbox.store(true, Ordering::Release);
         self.wake();
     }
 
     /// Rings if the shard sleeps. What it is to find must have been stored before.
-    pub fn wake(&self) {
+    pub fn wake(self: &Arc<Self>) {
         fence(Ordering::SeqCst);
         if self.sleeping.load(Ordering::Relaxed) && self.sleeping.swap(false, Ordering::AcqRel) {
-            // Fails only when the counter is full, and then the shard is being woken anyway.
-            let _ = self.eventfd.write(1);
+            executor::ring_from_here(self);
         }
+    }
+
+    /// Rings by a system call.
+    pub fn ring_eventfd(&self) {
+        // Fails only when the counter is full, and then the shard is being woken anyway.
+        let _ = self.eventfd.write(1);
+    }
+
+    pub fn ring_fd(&self) -> &OwnedFd {
+        &self.ring
     }
 
     pub fn fall_asleep(&self) {

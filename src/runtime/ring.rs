@@ -2,13 +2,17 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd, RawFd},
+    os::fd::{AsRawFd, BorrowedFd, RawFd},
+    sync::Once,
     time::Duration,
 };
 
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue::Entry, types};
 
-use super::options::{Feature, FeatureSet, RuntimeOptions, SetupError};
+use super::{
+    options::{Feature, FeatureSet, RuntimeOptions, SetupError},
+    threads,
+};
 
 /// One completion, copied out of the queue.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +54,13 @@ pub(super) enum Wait {
     AtMost(Duration),
 }
 
+/// How many completions a busy shard would like at once, and how long it gives them to gather.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gather {
+    pub completions: u32,
+    pub at_most_us: u32,
+}
+
 const REGISTER_RING_FDS: libc::c_uint = 20;
 const UNREGISTER_RING_FDS: libc::c_uint = 21;
 
@@ -61,7 +72,7 @@ struct RingFdUpdate {
 }
 
 pub(super) struct Ring {
-    ring: IoUring,
+    uring: IoUring,
     features: FeatureSet,
     /// Index of the registered ring descriptor, or -1.
     registered: i32,
@@ -98,7 +109,10 @@ impl Ring {
         if !ring.params().is_feature_skip_cqe_on_success() {
             features = features.without(Feature::CqeSkip);
         }
-        let mut this = Ring { ring, features, registered: -1, pushed: 0, stash: Vec::new() };
+        if !ring.params().is_feature_min_timeout() {
+            features = features.without(Feature::MinWait);
+        }
+        let mut this = Ring { uring: ring, features, registered: -1, pushed: 0, stash: Vec::new() };
         if this.features.has(Feature::RegisteredRing) {
             this.register_ring_fd();
         }
@@ -115,7 +129,7 @@ impl Ring {
     }
 
     pub fn submitter(&self) -> io_uring::Submitter<'_> {
-        self.ring.submitter()
+        self.uring.submitter()
     }
 
     /// The submission queue's tail: every entry pushed so far has a position before it.
@@ -125,26 +139,26 @@ impl Ring {
 
     /// How far the kernel has taken entries.
     pub fn head(&mut self) -> u32 {
-        let waiting = self.ring.submission().len() as u32;
+        let waiting = self.uring.submission().len() as u32;
         self.pushed.wrapping_sub(waiting)
     }
 
     pub fn pending(&mut self) -> usize {
-        self.ring.submission().len()
+        self.uring.submission().len()
     }
 
     /// Whether completions wait that only an enter brings to light.
     pub fn wants_enter(&mut self) -> bool {
-        let queue = self.ring.submission();
+        let queue = self.uring.submission();
         queue.taskrun() || queue.cq_overflow()
     }
 
     pub fn overflowed(&mut self) -> bool {
-        self.ring.submission().cq_overflow()
+        self.uring.submission().cq_overflow()
     }
 
     pub fn has_completions(&mut self) -> bool {
-        !self.stash.is_empty() || !self.ring.completion().is_empty()
+        !self.stash.is_empty() || !self.uring.completion().is_empty()
     }
 
     /// Queues an entry for the next enter.
@@ -155,16 +169,16 @@ impl Ring {
     pub unsafe fn push(&mut self, entry: &Entry) {
         loop {
             // SAFETY: the caller vouches for what the entry points at.
-            if unsafe { self.ring.submission().push(entry) }.is_ok() {
+            if unsafe { self.uring.submission().push(entry) }.is_ok() {
                 self.pushed = self.pushed.wrapping_add(1);
                 return;
             }
             // The queue is full: hand it over now, without waiting for anything.
-            if let Err(error) = self.enter(Wait::No) {
+            if let Err(error) = self.enter(Wait::No, None) {
                 panic!("io_uring_enter failed with a full submission queue: {error}");
             }
-            if self.ring.submission().is_full() {
-                for entry in self.ring.completion() {
+            if self.uring.submission().is_full() {
+                for entry in self.uring.completion() {
                     self.stash.push(Completion::from(&entry));
                 }
             }
@@ -172,7 +186,10 @@ impl Ring {
     }
 
     /// Hands over what is queued and waits as told. Interruptions and timeouts are no errors.
-    pub fn enter(&mut self, wait: Wait) -> io::Result<()> {
+    ///
+    /// With `gather`, waiting lasts until that many completions are there or that much time is up, whichever is first;
+    /// then, if there is none yet, until there is one.
+    pub fn enter(&mut self, wait: Wait, gather: Option<Gather>) -> io::Result<()> {
         let to_submit = self.pending() as u32;
         let mut flags = libc::c_uint::default();
         let mut at_least = 0;
@@ -183,10 +200,18 @@ impl Ring {
         }
         // Deferred work and overflown completions come only with GETEVENTS; asking costs nothing.
         flags |= ENTER_GETEVENTS;
-        let (argument_at, argument_bytes) = if let Wait::AtMost(limit) = wait {
+        if let Wait::AtMost(limit) = wait {
             time.seconds = i64::try_from(limit.as_secs()).unwrap_or(i64::MAX);
             time.nanoseconds = i64::from(limit.subsec_nanos());
             argument.timespec = std::ptr::from_ref(&time) as u64;
+        }
+        if let Some(gather) = gather
+            && at_least > 0
+        {
+            at_least = gather.completions;
+            argument.min_wait_us = gather.at_most_us;
+        }
+        let (argument_at, argument_bytes) = if argument.timespec != 0 || argument.min_wait_us != 0 {
             flags |= ENTER_EXT_ARG;
             (std::ptr::from_ref(&argument).cast::<libc::c_void>(), size_of::<EnterArgument>())
         } else {
@@ -224,11 +249,16 @@ impl Ring {
     /// Takes every completion that is there.
     pub fn take(&mut self, into: &mut Vec<Completion>) {
         into.append(&mut self.stash);
-        into.extend(self.ring.completion().map(|entry| Completion::from(&entry)));
+        into.extend(self.uring.completion().map(|entry| Completion::from(&entry)));
     }
 
-    pub fn raw_fd(&self) -> RawFd {
-        self.ring.as_raw_fd()
+    fn raw_fd(&self) -> RawFd {
+        self.uring.as_raw_fd()
+    }
+
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the ring owns its descriptor, and is borrowed as long as this is.
+        unsafe { BorrowedFd::borrow_raw(self.uring.as_raw_fd()) }
     }
 
     fn register_ring_fd(&mut self) {
@@ -277,15 +307,67 @@ struct TimeSpec {
     nanoseconds: i64,
 }
 
-/// Tries the best set of flags first; EINVAL means that the kernel does not know one of them.
+/// Sizes of the two queues.
+#[derive(Clone, Copy)]
+struct QueueSizes {
+    submissions: u32,
+    completions: u32,
+}
+
+impl QueueSizes {
+    /// Of the smallest ring: two pages.
+    const MIN: QueueSizes = QueueSizes { submissions: 32, completions: 128 };
+
+    /// What kernels from 6.14 on count as locked memory: entries of 64 and 16 bytes, and an index of 4 each.
+    fn locked_bytes(self) -> u64 {
+        let page = |bytes: u64| bytes.next_multiple_of(4096);
+        let (submissions, completions) = (u64::from(self.submissions), u64::from(self.completions));
+        page(submissions * 64) + page(completions * 16 + submissions * 4 + 512)
+    }
+
+    fn smaller(self) -> Option<QueueSizes> {
+        (self.submissions > QueueSizes::MIN.submissions || self.completions > QueueSizes::MIN.completions).then(|| {
+            QueueSizes {
+                submissions: (self.submissions / 2).max(QueueSizes::MIN.submissions.min(self.submissions)),
+                completions: (self.completions / 2).max(QueueSizes::MIN.completions.min(self.completions)),
+            }
+        })
+    }
+
+    /// As configured, or as large as this shard's share of the locked memory holds: half of it for all rings.
+    fn affordable(options: &RuntimeOptions) -> QueueSizes {
+        let mut sizes = QueueSizes {
+            submissions: options.submission_entries.next_power_of_two(),
+            completions: options.completion_entries.max(options.submission_entries).next_power_of_two(),
+        };
+        if threads::may_lock_without_limit() {
+            return sizes;
+        }
+        let share = threads::locked_memory_limit() / 2 / options.shards.max(1) as u64;
+        while sizes.locked_bytes() > share {
+            match sizes.smaller() {
+                Some(smaller) => sizes = smaller,
+                None => break,
+            }
+        }
+        sizes
+    }
+}
+
+/// Tries the best set of flags first; EINVAL means that the kernel does not know one of them, ENOMEM mostly that the
+/// limit of locked memory holds no ring of this size.
 fn build(options: &RuntimeOptions, wanted: FeatureSet) -> Result<(IoUring, FeatureSet), SetupError> {
+    static WARNED: Once = Once::new();
+    const RETRIES_MAX: u32 = 40;
+    const RETRY_AFTER: Duration = Duration::from_millis(25);
+
+    let wished = options.submission_entries.next_power_of_two();
     let mut features = wanted;
+    let mut sizes = QueueSizes::affordable(options);
+    let mut retries = 0;
     loop {
         let mut builder = IoUring::builder();
-        builder
-            .setup_clamp()
-            .setup_cqsize(options.completion_entries.max(options.submission_entries))
-            .setup_submit_all();
+        builder.setup_clamp().setup_cqsize(sizes.completions).setup_submit_all();
         if features.has(Feature::SingleIssuer) {
             builder.setup_single_issuer();
         }
@@ -295,8 +377,20 @@ fn build(options: &RuntimeOptions, wanted: FeatureSet) -> Result<(IoUring, Featu
             builder.setup_coop_taskrun();
         }
         builder.setup_taskrun_flag();
-        match builder.build(options.submission_entries) {
-            Ok(ring) => return Ok((ring, features)),
+        match builder.build(sizes.submissions) {
+            Ok(ring) => {
+                if sizes.submissions < wished {
+                    WARNED.call_once(|| {
+                        tracing::warn!(
+                            "the limit of locked memory ({} bytes) holds rings of {} entries only; {} would be better",
+                            threads::locked_memory_limit(),
+                            sizes.submissions,
+                            wished
+                        );
+                    });
+                }
+                return Ok((ring, features));
+            }
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
                 if features.has(Feature::DeferTaskrun) {
                     features = features.without(Feature::DeferTaskrun);
@@ -306,6 +400,16 @@ fn build(options: &RuntimeOptions, wanted: FeatureSet) -> Result<(IoUring, Featu
                     return Err(SetupError::TooOld { lacks: "cooperative task running" });
                 }
             }
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => match sizes.smaller() {
+                Some(smaller) => sizes = smaller,
+                // The kernel takes rings apart behind the back of whoever closed them, or was killed, and counts their
+                // memory until then.
+                None if retries < RETRIES_MAX => {
+                    retries += 1;
+                    threads::block_for(RETRY_AFTER);
+                }
+                None => return Err(SetupError::from_setup(error)),
+            },
             Err(error) => return Err(SetupError::from_setup(error)),
         }
     }

@@ -83,6 +83,15 @@ pub fn locked_memory_limit() -> u64 {
     getrlimit(Resource::RLIMIT_MEMLOCK).map_or(0, |(soft, _)| soft)
 }
 
+/// Whether the limit of locked memory does not apply to this process (CAP_IPC_LOCK).
+pub fn may_lock_without_limit() -> bool {
+    const CAP_IPC_LOCK: u64 = 1 << 14;
+    let Ok(status) = super::fs::read_bounded("/proc/self/status", 64 * 1024) else { return false };
+    let status = String::from_utf8_lossy(&status);
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).is_some_and(|caps| caps & CAP_IPC_LOCK != 0)
+}
+
 /// Sleeps the calling thread; never on a shard.
 pub fn block_for(duration: std::time::Duration) {
     thread::sleep(duration);

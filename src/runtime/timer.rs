@@ -92,7 +92,7 @@ impl Future for Sleep {
             let mut queue = shard.timers.queue.borrow_mut();
             if let Some(waker) = queue.get_mut(key) {
                 if !waker.will_wake(cx.waker()) {
-                    *waker = cx.waker().clone();
+                    waker.clone_from(cx.waker());
                 }
                 return Poll::Pending;
             }

@@ -62,7 +62,7 @@ impl TcpListener {
             let socket = std::future::poll_fn(|cx| self.accept.poll(&self.shard.driver, cx.waker())).await?;
             // A peer that is gone already has no address; take the next.
             match peer_address(&socket) {
-                Ok(peer) => return TcpStream::new(&self.shard, socket, peer),
+                Ok(peer) => return Ok(TcpStream::new(&self.shard, socket, peer)),
                 Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => {}
                 Err(error) => return Err(error),
             }

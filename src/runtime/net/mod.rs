@@ -29,6 +29,12 @@ pub enum SendPart {
     File(FileRange),
 }
 
+impl From<Bytes> for SendPart {
+    fn from(bytes: Bytes) -> SendPart {
+        SendPart::Mem(bytes)
+    }
+}
+
 impl SendPart {
     pub fn len(&self) -> u64 {
         match self {

@@ -29,7 +29,8 @@ pub(super) async fn sendfile(
         let count = len.min(BURST_BYTES_MAX) as usize;
         // SAFETY: both descriptors are open and owned by us, and `offset` outlives the call.
         let sent = unsafe { libc::sendfile(socket.as_raw_fd(), file.as_raw_fd(), &raw mut offset, count) };
-        if sent > 0 {
+        let sent = usize::try_from(sent).map_err(|_| io::Error::last_os_error());
+        if let Ok(sent @ 1..) = sent {
             position += sent as u64;
             len -= sent as u64;
             burst += sent as u64;
@@ -37,18 +38,16 @@ pub(super) async fn sendfile(
                 burst = 0;
                 executor::yield_now().await;
             }
-        } else if sent == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        } else {
-            let error = io::Error::last_os_error();
-            match error.raw_os_error() {
-                Some(libc::EINTR) => {}
-                Some(libc::EAGAIN) => {
-                    burst = 0;
-                    Op::start(shard, Poll { on: Rc::clone(socket), events: libc::POLLOUT }).await?;
-                }
-                _ => return Err(error),
+            continue;
+        }
+        let Err(error) = sent else { return Err(io::ErrorKind::UnexpectedEof.into()) };
+        match error.raw_os_error() {
+            Some(libc::EINTR) => {}
+            Some(libc::EAGAIN) => {
+                burst = 0;
+                Op::start(shard, Poll { on: Rc::clone(socket), events: libc::POLLOUT }).await?;
             }
+            _ => return Err(error),
         }
     }
     Ok(())

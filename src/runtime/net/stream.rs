@@ -29,6 +29,9 @@ use crate::runtime::{
     recv_buffers::RecvChunk,
 };
 
+/// What one operation sends when it has to wait for the peer: so often its progress can be seen.
+const WAITED_BYTES_MAX: usize = 256 * 1024;
+
 /// A connection of the running shard. Dropping it closes it, as soon as no operation uses it any more.
 pub struct TcpStream {
     shard: Rc<Shard>,
@@ -39,10 +42,10 @@ pub struct TcpStream {
 }
 
 impl TcpStream {
-    pub(super) fn new(shard: &Rc<Shard>, socket: OwnedFd, peer: SocketAddr) -> io::Result<TcpStream> {
+    pub(super) fn new(shard: &Rc<Shard>, socket: OwnedFd, peer: SocketAddr) -> TcpStream {
         let socket = Rc::new(socket);
         let receive = Receive::new(Rc::clone(&socket), &shard.driver, shard.recv_buffers().cloned());
-        Ok(TcpStream { shard: Rc::clone(shard), socket, receive, peer, message: RefCell::default() })
+        TcpStream { shard: Rc::clone(shard), socket, receive, peer, message: RefCell::default() }
     }
 
     /// Connects to an address.
@@ -83,7 +86,7 @@ impl TcpStream {
     /// learns it with its next event. Saves the completion, and with it an `io_uring_enter`, of each send that the
     /// socket's buffer takes at once. Call `hurry` when it turns out that something is to follow.
     pub fn send_lazy(&self, buffers: Vec<Bytes>) -> LazySend {
-        let message = self.message.borrow_mut().take().unwrap_or_else(Message::new);
+        let message = self.message.borrow_mut().take().unwrap_or_default();
         let mut send = LazySend {
             shard: Rc::clone(&self.shard),
             socket: Rc::clone(&self.socket),
@@ -149,13 +152,20 @@ impl LazySend {
         let silent = silent && whole && self.shard.driver.has(Feature::CqeSkip);
         // WAITALL makes the kernel go on after a short send; with DONTWAIT it gives up instead of waiting, and says so.
         let flags = libc::MSG_WAITALL | libc::MSG_NOSIGNAL | if silent { libc::MSG_DONTWAIT } else { 0 };
-        let operation = SendMsg { socket: Rc::clone(&self.socket), buffers, message, flags: flags as u32 };
+        let bytes_max = if silent { usize::MAX } else { WAITED_BYTES_MAX };
+        let socket = Rc::clone(&self.socket);
+        let operation = SendMsg { socket, buffers, message, bytes_max, flags: flags as u32 };
         self.op = Some(if silent {
             // SAFETY: a send with DONTWAIT is executed while the kernel takes its entry: it never waits for the socket.
             unsafe { Op::start_silent(&self.shard, operation, self.left as u32) }
         } else {
             Op::start(&self.shard, operation)
         });
+    }
+
+    /// Bytes that the socket has not taken, as far as is known.
+    pub fn left(&self) -> usize {
+        self.left
     }
 
     /// Something is to follow this send: the shard shall not sleep before its outcome is known.

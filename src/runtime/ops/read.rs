@@ -1,4 +1,4 @@
-//! `IORING_OP_READ`: bytes of a file into an aligned buffer.
+//! `IORING_OP_READ` and `IORING_OP_READ_FIXED`: bytes of a file into an aligned buffer.
 
 use std::{io, sync::Arc};
 
@@ -11,6 +11,8 @@ pub(in crate::runtime) struct Read {
     pub buffer: AlignedBuf,
     pub bytes: u32,
     pub position: u64,
+    /// The buffer lies in the arena that is registered with the ring.
+    pub registered: bool,
 }
 
 // SAFETY: the operation owns the file and the buffer until completion. The buffer's memory is an allocation of its own
@@ -20,6 +22,9 @@ unsafe impl Operation for Read {
 
     fn entry(&mut self) -> Entry {
         let at = self.buffer.as_mut_capacity().as_mut_ptr();
+        if self.registered {
+            return opcode::ReadFixed::new(fd(&*self.file), at, self.bytes, 0).offset(self.position).build();
+        }
         opcode::Read::new(fd(&*self.file), at, self.bytes).offset(self.position).build()
     }
 

@@ -53,6 +53,7 @@ pub(in crate::runtime) struct Receive {
     stopping: Cell<bool>,
     starved: Cell<bool>,
     multishot: Cell<bool>,
+    heard: Cell<u64>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -68,6 +69,7 @@ impl Receive {
             stopping: Cell::new(false),
             starved: Cell::new(false),
             multishot: Cell::new(driver.has(Feature::MultishotRecv)),
+            heard: Cell::new(0),
             waker: RefCell::default(),
         })
     }
@@ -214,6 +216,7 @@ impl Completions for Receive {
             self.armed.set(None);
             self.stopping.set(false);
         }
+        driver.heard_from(&self.heard);
         match self.buffers.clone() {
             Some(buffers) => self.complete_recv(driver, &buffers, completion),
             None => self.complete_poll(completion),

@@ -16,10 +16,10 @@ pub(in crate::runtime) struct Message {
     pieces: Vec<libc::iovec>,
 }
 
-impl Message {
-    pub fn new() -> Box<Message> {
+impl Default for Message {
+    fn default() -> Message {
         // SAFETY: a msghdr of zeros is an empty message.
-        Box::new(Message { header: unsafe { std::mem::zeroed() }, pieces: Vec::new() })
+        Message { header: unsafe { std::mem::zeroed() }, pieces: Vec::new() }
     }
 }
 
@@ -27,6 +27,8 @@ pub(in crate::runtime) struct SendMsg {
     pub socket: Rc<OwnedFd>,
     pub buffers: Vec<Bytes>,
     pub message: Box<Message>,
+    /// Bytes of this operation; what the buffers hold beyond them is for the next.
+    pub bytes_max: usize,
     pub flags: u32,
 }
 
@@ -38,12 +40,15 @@ unsafe impl Operation for SendMsg {
     fn entry(&mut self) -> Entry {
         let message = &mut *self.message;
         message.pieces.clear();
-        message.pieces.extend(
-            self.buffers
-                .iter()
-                .take(super::writev::PIECES_MAX)
-                .map(|bytes| libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }),
-        );
+        let mut left = self.bytes_max;
+        for bytes in self.buffers.iter().take(super::writev::PIECES_MAX) {
+            let len = bytes.len().min(left);
+            left -= len;
+            message.pieces.push(libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: len });
+            if left == 0 {
+                break;
+            }
+        }
         message.header.msg_iov = message.pieces.as_mut_ptr();
         message.header.msg_iovlen = message.pieces.len() as _;
         opcode::SendMsg::new(fd(&*self.socket), &raw const message.header).flags(self.flags).build()

@@ -19,6 +19,8 @@ pub(in crate::runtime) struct Writev {
     pub buffers: Vec<Bytes>,
     pub pieces: Vec<libc::iovec>,
     pub position: u64,
+    /// Done only when the bytes are on the device (RWF_DSYNC).
+    pub durable: bool,
 }
 
 // SAFETY: the operation owns the file, the buffers and the array of pieces until completion. Array and bytes are heap
@@ -37,6 +39,7 @@ unsafe impl Operation for Writev {
         );
         opcode::Writev::new(fd(&*self.file), self.pieces.as_ptr(), self.pieces.len() as u32)
             .offset(self.position)
+            .rw_flags(super::write::dsync_flag(self.durable))
             .build()
     }
 

@@ -6,4 +6,4 @@ pub mod oneshot;
 mod semaphore;
 
 pub use event::{Event, Listener};
-pub use semaphore::{Permit, Semaphore};
+pub use semaphore::{Acquire, Permit, Semaphore};

@@ -199,7 +199,7 @@ fn a_waker_that_outlives_its_runtime_does_nothing() {
     let task_waker = run(async { spawn(std::future::poll_fn(|cx| Poll::Ready(cx.waker().clone()))).await });
     task_waker.wake();
     let (sender, receiver) = std::sync::mpsc::channel();
-    let runtime = Runtime::new(&RuntimeOptions::default()).unwrap();
+    let runtime = Runtime::new(&options()).unwrap();
     runtime.block_on(async {
         drop(spawn(std::future::poll_fn(move |cx| {
             let _ = sender.send(cx.waker().clone());
@@ -215,7 +215,7 @@ fn a_waker_that_outlives_its_runtime_does_nothing() {
 
 #[test]
 fn a_spinning_shard_still_serves_timers_and_other_threads() {
-    let options = RuntimeOptions { spin: Duration::from_micros(200), ..RuntimeOptions::default() };
+    let options = RuntimeOptions { spin: Duration::from_micros(200), ..options() };
     Runtime::new(&options).unwrap().block_on(async {
         sleep(Duration::from_millis(2)).await;
         for n in 0..20 {
@@ -228,7 +228,7 @@ fn a_spinning_shard_still_serves_timers_and_other_threads() {
 fn many_runtimes_one_after_the_other_leave_nothing_registered() {
     // A thread has 16 places for registered rings.
     for _ in 0..64 {
-        let runtime = Runtime::new(&RuntimeOptions::default()).unwrap();
+        let runtime = Runtime::new(&options()).unwrap();
         assert!(runtime.features().has(Feature::RegisteredRing));
         runtime.block_on(yield_now());
     }

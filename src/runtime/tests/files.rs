@@ -95,8 +95,7 @@ fn a_dropped_operation_keeps_its_buffer_until_the_kernel_is_done() {
 #[test]
 fn more_operations_than_the_queues_hold() {
     for mask in masks() {
-        let options =
-            RuntimeOptions { submission_entries: 8, completion_entries: 8, disable: mask, ..RuntimeOptions::default() };
+        let options = RuntimeOptions { submission_entries: 8, completion_entries: 8, disable: mask, ..options() };
         Runtime::new(&options).unwrap().block_on(async {
             let (_dir, file) = scratch();
             let writes: Vec<_> = (0..500u64).map(|n| write_at(&file, vec![n as u8; 100], n * 100)).collect();

@@ -16,6 +16,7 @@ enum Message {
 
 /// Each shard asks every shard, itself included, `count` times from several tasks, and answers what it is asked.
 async fn converse(endpoint: Endpoint<Message>, count: u32) -> (u32, u32) {
+    let had_msg_ring = crate::runtime::features().has(Feature::MsgRing);
     let endpoint = Rc::new(endpoint);
     let shards = endpoint.shards() as u32;
     let tasks = 4;
@@ -48,6 +49,9 @@ async fn converse(endpoint: Endpoint<Message>, count: u32) -> (u32, u32) {
     }
     for task in asking {
         task.await;
+    }
+    if had_msg_ring {
+        assert!(crate::runtime::features().has(Feature::MsgRing), "a ring between shards failed");
     }
     (replies, notes)
 }

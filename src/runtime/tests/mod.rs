@@ -6,13 +6,19 @@ use std::future::Future;
 use super::*;
 pub(super) use super::{spawn, yield_now};
 
+mod budget;
 mod executor;
 mod files;
 mod meshes;
 mod sockets;
 
+/// Small enough that several runtimes fit 64 KiB of locked memory.
+pub(super) fn options() -> RuntimeOptions {
+    RuntimeOptions { shards: 8, ..RuntimeOptions::default() }
+}
+
 pub(super) fn run<F: Future>(future: F) -> F::Output {
-    Runtime::new(&RuntimeOptions::default()).unwrap().block_on(future)
+    Runtime::new(&options()).unwrap().block_on(future)
 }
 
 /// Everything, nothing, and everything but one.
@@ -24,7 +30,7 @@ pub(super) fn masks() -> Vec<FeatureSet> {
 
 pub(super) fn masked(disable: FeatureSet) -> Runtime {
     // Few and small receive buffers, so that they run out.
-    let options = RuntimeOptions { disable, recv_buffers: 16, recv_buffer_bytes: 2048, ..RuntimeOptions::default() };
+    let options = RuntimeOptions { disable, recv_buffers: 16, recv_buffer_bytes: 2048, ..options() };
     let runtime = Runtime::new(&options).unwrap();
     for feature in disable.iter() {
         assert!(!runtime.features().has(feature), "{feature:?} is masked and in use");

@@ -1,0 +1,82 @@
+//! Finalized features, and which versions of the catalog's records a `metadata.version` allows (Kafka's
+//! `MetadataVersion`). A catalog is readable by every Kafka that knows its `metadata.version`.
+
+/// The feature that says which records the catalog may hold. Its FeatureLevelRecord comes first in it.
+pub const METADATA_VERSION: &str = "metadata.version";
+/// KIP-853's: kept in control records, not in a FeatureLevelRecord.
+pub const KRAFT_VERSION: &str = "kraft.version";
+/// KIP-966's. Where it is on, Kafka leaves partitions at a clean stop with no leader and us in their ELR.
+pub const ELIGIBLE_LEADER_REPLICAS_VERSION: &str = "eligible.leader.replicas.version";
+pub const GROUP_VERSION: &str = "group.version";
+pub const TRANSACTION_VERSION: &str = "transaction.version";
+pub const SHARE_VERSION: &str = "share.version";
+pub const STREAMS_VERSION: &str = "streams.version";
+
+/// 3.3-IV3, the least that Apache Kafka 4.x reads.
+pub const METADATA_VERSION_MIN: i16 = 7;
+/// 4.3-IV0. A catalog above it may hold records that mean something else than we know, and is refused.
+pub const METADATA_VERSION_MAX: i16 = 30;
+
+/// 3.4-IV0: RegisterBrokerRecord 2.
+const MIGRATION: i16 = 8;
+/// 3.6-IV1: transactions of the catalog.
+const METADATA_TRANSACTIONS: i16 = 13;
+/// 3.7-IV2: PartitionRecord 1, RegisterBrokerRecord 3.
+const DIRECTORY_ASSIGNMENT: i16 = 17;
+/// 4.0-IV1: PartitionRecord 2.
+const ELIGIBLE_LEADER_REPLICAS: i16 = 23;
+/// 4.3-IV0: RegisterBrokerRecord 4.
+const CORDONED_LOG_DIRS: i16 = 30;
+
+/// The level of `metadata.version`, and what follows from it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct MetadataVersion(pub i16);
+
+impl MetadataVersion {
+    pub fn partition_record(self) -> i16 {
+        match self.0 {
+            ELIGIBLE_LEADER_REPLICAS.. => 2,
+            DIRECTORY_ASSIGNMENT.. => 1,
+            _ => 0,
+        }
+    }
+
+    pub fn partition_change_record(self) -> i16 {
+        self.partition_record()
+    }
+
+    pub fn register_broker_record(self) -> i16 {
+        match self.0 {
+            CORDONED_LOG_DIRS.. => 4,
+            DIRECTORY_ASSIGNMENT.. => 3,
+            MIGRATION.. => 2,
+            _ => 1,
+        }
+    }
+
+    pub fn has_directories(self) -> bool {
+        self.0 >= DIRECTORY_ASSIGNMENT
+    }
+
+    pub fn has_transactions(self) -> bool {
+        self.0 >= METADATA_TRANSACTIONS
+    }
+}
+
+/// A feature and the range of levels that a broker can work with; a minimum of 0 means *may be off*.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SupportedFeature {
+    pub name: &'static str,
+    pub min: i16,
+    pub max: i16,
+}
+
+/// What the catalog itself supports; `server` adds the features that work in the broker.
+pub const CATALOG_FEATURES: [SupportedFeature; 3] = [
+    SupportedFeature { name: METADATA_VERSION, min: METADATA_VERSION_MIN, max: METADATA_VERSION_MAX },
+    SupportedFeature { name: KRAFT_VERSION, min: 0, max: 1 },
+    SupportedFeature { name: ELIGIBLE_LEADER_REPLICAS_VERSION, min: 0, max: 1 },
+];
+
+/// What a new catalog has on by itself, as `kafka-storage format` does.
+pub const CATALOG_LEVELS: [(&str, i16); 1] = [(ELIGIBLE_LEADER_REPLICAS_VERSION, 1)];

@@ -1,0 +1,74 @@
+//! A data directory for Apache Kafka to start on, made without a running broker. By hand, with the result given to
+//! `tests/handback/kafka-on-copy.sh`:
+//!
+//! ```text
+//! CORELANE_HANDBACK_DIR=/tmp/data cargo test --lib -- --ignored makes_a_directory_for_kafka
+//! ```
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{TestLog, create, start, stop};
+use crate::log::{self, CleanShutdownMarks, LoadOptions, LogConfig};
+use crate::record::{BatchBuilder, BatchOptions};
+use crate::types::{LeaderEpoch, Offset, TopicPartition};
+
+#[test]
+#[ignore = "writes where it is told to, for Apache Kafka to read"]
+fn makes_a_directory_for_kafka() {
+    let log_dir = PathBuf::from(std::env::var_os("CORELANE_HANDBACK_DIR").expect("CORELANE_HANDBACK_DIR is set"));
+    std::fs::create_dir_all(&log_dir).expect("created");
+    let marks = CleanShutdownMarks::new(&log_dir);
+    let state = marks.begin(0).expect("marked");
+    let (mut loaded, mut catalog_log) = start(&log_dir, state);
+    println!("adopted {}, new {}", loaded.adopted, loaded.is_new);
+    for (topic, partitions) in [("alpha", 3), ("be.ta", 1), ("__consumer_offsets", 50)] {
+        if loaded.catalog.image().topic(topic).is_none() {
+            create(&mut loaded, &mut catalog_log, topic, partitions);
+        }
+    }
+    let image = Arc::clone(loaded.catalog.image());
+    for topic in image.topics() {
+        for (index, partition) in topic.partitions.iter().enumerate() {
+            let topic_partition = TopicPartition { topic: Arc::clone(&topic.name), partition: index as i32 };
+            let loaded = log::load(&LoadOptions {
+                dir: log_dir.join(topic_partition.to_string()),
+                topic_partition,
+                topic_id: topic.id,
+                config: LogConfig::default(),
+                clean: state.clean,
+                recovery_point: Offset::ZERO,
+                log_start_offset: Offset::ZERO,
+                leader_epoch: partition.leader_epoch,
+                adopted: state.adopted,
+                commit_reach_bytes: u64::MAX,
+                accept_damage: false,
+                now_ms: super::NOW,
+            })
+            .expect("the partition loads");
+            println!(
+                "{} from {} to {} leads with epoch {}",
+                loaded.topic_partition, loaded.log_start_offset, loaded.log_end_offset, partition.leader_epoch
+            );
+            if !topic.is_internal() {
+                append(&mut TestLog::new(&loaded), &loaded.topic_partition.to_string(), partition.leader_epoch);
+            }
+        }
+    }
+    let broker_epoch = loaded.catalog.image().broker_epoch();
+    stop(&log_dir, loaded, catalog_log);
+    marks.finish(broker_epoch).expect("marked");
+}
+
+fn append(log: &mut TestLog, name: &str, leader_epoch: LeaderEpoch) {
+    for batch in 0..5 {
+        let base_offset = Offset(log.next);
+        let mut builder = BatchBuilder::new(BatchOptions { base_offset, leader_epoch, ..BatchOptions::default() });
+        for record in 0..20 {
+            let value = format!("{name} batch {batch} record {record} from {base_offset}");
+            builder.append(super::NOW + record, None, Some(value.as_bytes()), &[]);
+        }
+        let bytes = builder.build();
+        log.append(base_offset.0, base_offset.0 + 19, &bytes);
+    }
+}

@@ -1,0 +1,125 @@
+//! The end of a log: closed, so that its directory is exactly what Apache Kafka expects to find, or deleted.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::runtime::fs;
+use crate::runtime::{offload, spawn};
+use crate::types::{KafkaUuid, Offset};
+
+use super::error::LogError;
+use super::log::{Log, State};
+use super::log_shard::{FlushAcks, LogShard};
+use super::names;
+use super::roll::{Completion, sealed_indexes};
+
+impl Log {
+    /// Writes and flushes what was appended, completes all files and closes them. Answers with the final recovery point,
+    /// which is the log end offset. Appends are refused from now on, and reads are the caller's to stop.
+    ///
+    /// # Errors
+    /// `Poisoned`, or the failed operation: then the directory was not stopped cleanly.
+    pub async fn close(self: &Rc<Self>) -> Result<Offset, LogError> {
+        if matches!(*self.state().borrow(), State::Open | State::Full { .. }) {
+            *self.state().borrow_mut() = State::Closed;
+        }
+        self.drained().await;
+        if let Some(error @ LogError::Poisoned { .. }) = self.state_error() {
+            self.release();
+            return Err(error);
+        }
+        let end = self.log_end_offset();
+        if self.was_touched() {
+            let completion = self.final_completion();
+            let dir = self.dir();
+            if let Err(error) = offload(move || completion.run()).await {
+                self.release();
+                return Err(LogError::io("close", &dir, &error));
+            }
+            self.note_flushed(end);
+        }
+        self.recovery_point.set(end);
+        self.release();
+        self.fail_waiters(&LogError::Closed);
+        Ok(end)
+    }
+
+    /// Deletes the log: its directory is renamed durably, so that the topic can be made anew at once, and its files are
+    /// removed behind that.
+    pub async fn delete(self: &Rc<Self>) -> Result<(), LogError> {
+        *self.state().borrow_mut() = State::Closed;
+        for segment in self.live().borrow_mut().iter_mut() {
+            segment.placed.clear();
+        }
+        self.fail_waiters(&LogError::Closed);
+        loop {
+            let changed = self.progress().listen();
+            if self.is_quiet() {
+                break;
+            }
+            changed.await;
+        }
+        let files = self.shard().descriptors.remove_log(self.key());
+        self.shard().tails.forget_from(self, Offset(0));
+        self.shard().indexes.forget(self.key());
+        let dir = self.dir();
+        let unique: String = KafkaUuid::random().0.iter().map(|byte| format!("{byte:02x}")).collect();
+        let gone: Arc<std::path::Path> =
+            dir.with_file_name(names::delete_dir_name(self.topic_partition(), &unique)).into();
+        let (from, to) = (Arc::clone(&dir), Arc::clone(&gone));
+        let renamed = offload(move || fs::rename(&from, &to).and_then(|()| fs::sync_parent(&to))).await;
+        renamed.map_err(|error| LogError::io("delete", &dir, &error))?;
+        self.set_dir(Arc::clone(&gone));
+        drop(spawn(async move {
+            let path = Arc::clone(&gone);
+            let removed = offload(move || {
+                drop(files);
+                fs::remove_dir_all(&path)
+            });
+            if let Err(error) = removed.await {
+                tracing::warn!("cannot remove {}: {error}; the next start tries again", gone.display());
+            }
+        }));
+        Ok(())
+    }
+
+    /// Waits until everything placed is written (or failed) and nothing is in flight.
+    async fn drained(self: &Rc<Self>) {
+        loop {
+            let changed = self.progress().listen();
+            self.seal_finished();
+            let flushed = self.shard().options().flush_acks == FlushAcks::None
+                || self.flushed_offset() >= self.log_end_offset()
+                || matches!(*self.state().borrow(), State::Poisoned { .. });
+            if self.is_quiet() && !self.has_placed() && flushed {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn final_completion(&self) -> Completion {
+        let end_offset = self.log_end_offset();
+        let live = self.live().borrow();
+        let segment = live.back().expect("a log has a live segment from its opening to its end");
+        let indexes = sealed_indexes(segment.indexes.clone());
+        Completion {
+            dir: self.dir(),
+            file: self.shard().descriptors.get((self.key(), segment.base_offset)),
+            base_offset: segment.base_offset,
+            end_offset,
+            size_bytes: segment.written_end,
+            offset_index: indexes.offsets.encode(),
+            time_index: indexes.times.encode(),
+            snapshot: self.producer_snapshot(),
+            epochs: self.epochs().encode(),
+        }
+    }
+
+    /// Gives back what the log holds of its shard.
+    fn release(&self) {
+        LogShard::close_files(self.shard().descriptors.remove_log(self.key()));
+        self.shard().tails.forget_from(self, Offset(0));
+        self.shard().indexes.forget(self.key());
+    }
+}

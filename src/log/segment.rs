@@ -1,0 +1,314 @@
+//! The segments of a live log: sealed ones, which only readers touch, and live ones, which appends go to.
+//!
+//! A live segment knows three ends, each at or before the next: *written* (in the file), *taken* (in a write in
+//! flight) and *placed* (its position given to every batch appended). Where a batch goes is decided when it is appended, so that
+//! the producer state of a roll is that of its offset; a segment may therefore be live before its file is there, and
+//! several are while batches arrive faster than files are made.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use crate::types::{LeaderEpoch, Offset};
+
+use super::config::LogConfig;
+use super::index::{IndexedBatch, NO_TIMESTAMP, SegmentIndexes, TimestampOffset};
+use super::loaded::{LoadedActive, LoadedSegment};
+use super::space::{Growth, round_up};
+
+/// One batch as it is handed to the log: complete, stamped with its base offset and leader epoch.
+#[derive(Clone, Debug)]
+pub struct AppendBatch {
+    pub bytes: Bytes,
+    /// Equal to the log end offset.
+    pub base_offset: Offset,
+    pub last_offset: Offset,
+    pub leader_epoch: LeaderEpoch,
+    /// Greatest timestamp of the batch's records in milliseconds; -1 if they have none.
+    pub max_timestamp: i64,
+}
+
+/// A segment that no append goes to any more.
+#[derive(Clone, Debug)]
+pub(super) struct SealedSegment {
+    pub base_offset: Offset,
+    pub size_bytes: u64,
+    /// The greatest timestamp; `None` where only the time index file says it.
+    pub largest: Option<TimestampOffset>,
+    /// The indexes while their files are not on the device yet.
+    pub indexes: Option<Rc<SegmentIndexes>>,
+}
+
+impl From<&LoadedSegment> for SealedSegment {
+    fn from(loaded: &LoadedSegment) -> SealedSegment {
+        SealedSegment {
+            base_offset: loaded.base_offset,
+            size_bytes: loaded.size_bytes,
+            largest: loaded.largest,
+            indexes: None,
+        }
+    }
+}
+
+/// A batch that has its position but is in no write yet, and what to put back should it never be written.
+#[derive(Debug)]
+pub(super) struct Placed {
+    pub bytes: Bytes,
+    pub end_offset: Offset,
+    largest_before: TimestampOffset,
+}
+
+/// A segment that appends go to, or went to while their writes are not done.
+#[derive(Debug)]
+pub(super) struct LiveSegment {
+    pub base_offset: Offset,
+    pub indexes: SegmentIndexes,
+    /// The greatest timestamp of the first batch: `segment.ms` counts from it.
+    pub first_timestamp: Option<i64>,
+    /// Where `segment.ms` counts from while no batch has a timestamp.
+    pub created_ms: i64,
+    /// Where the next batch goes.
+    pub placed_end: u64,
+    /// Where the next write begins.
+    pub taken_end: u64,
+    /// The end of the unbroken prefix of completed writes.
+    pub written_end: u64,
+    pub placed: VecDeque<Placed>,
+    pub room: Room,
+    /// The producer state at the base offset: written when the segment before is sealed.
+    pub snapshot: Option<Bytes>,
+}
+
+/// What is known of the file under a live segment.
+#[derive(Debug)]
+pub(super) struct Room {
+    /// The file exists and its name is durable.
+    pub created: bool,
+    /// The file's size with what is preallocated.
+    pub allocated_end: u64,
+    /// Blocks below this may hold bytes of an earlier use: a write that ends before it ends with a zero block.
+    pub stale_end: u64,
+    /// The content of the last, partial block up to `written_end`; `None` when it is to be read from the file.
+    pub tail_block: Option<Vec<u8>>,
+    pub growth: Growth,
+}
+
+impl Room {
+    /// Where a write of data up to `data_end` ends: at a block's end, and over blocks of an earlier use one zero block later.
+    pub fn end_of_write(&self, data_end: u64, block: u64) -> u64 {
+        let end = round_up(data_end, block);
+        if end < self.stale_end { end + block } else { end }
+    }
+
+    /// Whether more room should be on its way when the data ends at `data_end`.
+    pub fn is_short(&self, data_end: u64) -> bool {
+        self.growth.is_short(self.allocated_end.saturating_sub(data_end))
+    }
+}
+
+/// What one commit writes to one segment.
+#[derive(Debug)]
+pub(super) struct Taken {
+    /// Position of the first byte.
+    pub start: u64,
+    pub end: u64,
+    pub end_offset: Offset,
+    pub batches: Vec<Bytes>,
+}
+
+impl LiveSegment {
+    pub fn loaded(active: LoadedActive, block_bytes: u64, now_ms: i64) -> LiveSegment {
+        let size = active.size_bytes;
+        LiveSegment {
+            base_offset: active.base_offset,
+            indexes: active.indexes,
+            first_timestamp: active.first_timestamp,
+            created_ms: now_ms,
+            placed_end: size,
+            taken_end: size,
+            written_end: size,
+            placed: VecDeque::new(),
+            room: Room {
+                // Loading made the file, or not: creating an existing one does no harm.
+                created: size > 0,
+                allocated_end: size,
+                // Loading cut the file at its data, so all behind it reads as zero.
+                stale_end: 0,
+                tail_block: size.is_multiple_of(block_bytes).then(Vec::new),
+                growth: Growth::new(),
+            },
+            snapshot: None,
+        }
+    }
+
+    /// The segment that begins where the last ends; its file is not there yet.
+    pub fn next(base_offset: Offset, config: &LogConfig, growth: Growth, now_ms: i64) -> LiveSegment {
+        LiveSegment {
+            base_offset,
+            indexes: SegmentIndexes::new(base_offset, config),
+            first_timestamp: None,
+            created_ms: now_ms,
+            placed_end: 0,
+            taken_end: 0,
+            written_end: 0,
+            placed: VecDeque::new(),
+            room: Room { created: false, allocated_end: 0, stale_end: 0, tail_block: Some(Vec::new()), growth },
+            snapshot: None,
+        }
+    }
+
+    /// Whether a batch has to go to a new segment, by the rules of Kafka's `LogSegment.shouldRoll`.
+    pub fn should_roll(&self, batch: &AppendBatch, config: &LogConfig, jitter_ms: i64, now_ms: i64) -> bool {
+        if self.placed_end == 0 {
+            // Its base offset is the batch's own: another segment would have no more to offer.
+            return false;
+        }
+        let waited_ms = match self.first_timestamp {
+            Some(first) if batch.max_timestamp != NO_TIMESTAMP => batch.max_timestamp.saturating_sub(first),
+            _ => now_ms.saturating_sub(self.created_ms),
+        };
+        self.placed_end + batch.bytes.len() as u64 > u64::from(config.segment_bytes)
+            || waited_ms > config.segment_ms.saturating_sub(jitter_ms)
+            || self.indexes.is_full()
+            || !self.holds_offset(batch.last_offset)
+    }
+
+    fn holds_offset(&self, offset: Offset) -> bool {
+        i32::try_from(offset.0 - self.base_offset.0).is_ok()
+    }
+
+    /// Gives a batch its position.
+    pub fn place(&mut self, batch: &AppendBatch, index_interval_bytes: u32) {
+        let largest_before = self.indexes.largest;
+        let size = batch.bytes.len() as u64;
+        let noted = IndexedBatch {
+            position: self.placed_end as u32,
+            size: size as u32,
+            last_offset: batch.last_offset,
+            max_timestamp: batch.max_timestamp,
+        };
+        self.indexes.note(noted, index_interval_bytes);
+        if self.first_timestamp.is_none() && batch.max_timestamp != NO_TIMESTAMP {
+            self.first_timestamp = Some(batch.max_timestamp);
+        }
+        self.placed_end += size;
+        self.placed.push_back(Placed {
+            bytes: batch.bytes.clone(),
+            end_offset: batch.last_offset.plus(1),
+            largest_before,
+        });
+    }
+
+    /// Takes placed batches for a write: at least one, and no more than fit into `bytes_max`.
+    pub fn take(&mut self, bytes_max: u64, batches_max: usize) -> Option<Taken> {
+        let first = self.placed.pop_front()?;
+        let mut taken = Taken {
+            start: self.taken_end,
+            end: self.taken_end + first.bytes.len() as u64,
+            end_offset: first.end_offset,
+            batches: vec![first.bytes],
+        };
+        while let Some(next) = self.placed.front()
+            && taken.end - taken.start + next.bytes.len() as u64 <= bytes_max
+            && taken.batches.len() < batches_max
+        {
+            taken.end += next.bytes.len() as u64;
+            taken.end_offset = next.end_offset;
+            taken.batches.extend(self.placed.pop_front().map(|placed| placed.bytes));
+        }
+        self.taken_end = taken.end;
+        Some(taken)
+    }
+
+    /// How far the next `take` goes.
+    pub fn take_end(&self, bytes_max: u64, batches_max: usize) -> u64 {
+        let mut bytes = 0;
+        for (at, placed) in self.placed.iter().enumerate() {
+            let size = placed.bytes.len() as u64;
+            if at > 0 && (bytes + size > bytes_max || at >= batches_max) {
+                break;
+            }
+            bytes += size;
+        }
+        self.taken_end + bytes
+    }
+
+    /// Forgets every batch that is not written; `end_offset` is where the written ones end. `largest` is that of the
+    /// written ones when some were taken for a write that failed.
+    pub fn roll_back(&mut self, end_offset: Offset, largest: Option<TimestampOffset>) {
+        let largest = largest.or_else(|| self.placed.front().map(|placed| placed.largest_before));
+        if let Some(largest) = largest {
+            self.indexes.largest = largest;
+        }
+        self.indexes.offsets.truncate_to(end_offset);
+        self.indexes.times.truncate_to(end_offset);
+        self.placed.clear();
+        self.placed_end = self.written_end;
+        self.taken_end = self.written_end;
+        if self.written_end == 0 {
+            self.first_timestamp = None;
+        }
+    }
+
+    /// The greatest timestamp among all batches before the next one to be taken.
+    pub fn largest_before_next(&self) -> TimestampOffset {
+        self.placed.front().map_or(self.indexes.largest, |placed| placed.largest_before)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(base: i64, records: i64, size: usize, max_timestamp: i64) -> AppendBatch {
+        AppendBatch {
+            bytes: Bytes::from(vec![7; size]),
+            base_offset: Offset(base),
+            last_offset: Offset(base + records - 1),
+            leader_epoch: LeaderEpoch(0),
+            max_timestamp,
+        }
+    }
+
+    #[test]
+    fn a_segment_rolls_by_size_time_and_offset() {
+        let config = LogConfig { segment_bytes: 1000, segment_ms: 100, ..LogConfig::default() };
+        let mut segment = LiveSegment::next(Offset(0), &config, Growth::new(), 50);
+        let huge = batch(0, 1, 5000, 10);
+        assert!(!segment.should_roll(&huge, &config, 0, 0), "an empty one takes anything");
+        segment.place(&batch(0, 10, 600, 10), 4096);
+        assert!(!segment.should_roll(&batch(10, 1, 400, 110), &config, 0, 0));
+        assert!(segment.should_roll(&batch(10, 1, 401, 110), &config, 0, 0), "size");
+        assert!(segment.should_roll(&batch(10, 1, 400, 111), &config, 0, 0), "time of the batches");
+        assert!(segment.should_roll(&batch(10, 1, 400, 106), &config, 5, 0), "jitter");
+        assert!(segment.should_roll(&batch(10, 1, 400, -1), &config, 0, 151), "time of the clock");
+        assert!(segment.should_roll(&batch(i64::from(i32::MAX), 2, 10, 10), &config, 0, 0), "offset");
+        let tiny = LogConfig { segment_index_bytes: 8, index_interval_bytes: 0, ..config };
+        let mut segment = LiveSegment::next(Offset(0), &tiny, Growth::new(), 50);
+        segment.place(&batch(0, 1, 10, 10), 0);
+        segment.place(&batch(1, 1, 10, 10), 0);
+        assert!(segment.should_roll(&batch(2, 1, 10, 10), &tiny, 0, 0), "index full");
+    }
+
+    #[test]
+    fn what_is_taken_is_bounded_and_what_is_not_written_can_be_forgotten() {
+        let config = LogConfig::default();
+        let mut segment = LiveSegment::next(Offset(0), &config, Growth::new(), 0);
+        for at in 0..10 {
+            segment.place(&batch(at, 1, 100, at), 0);
+        }
+        assert_eq!(segment.take_end(250, 100), 200);
+        let taken = segment.take(250, 100).unwrap();
+        assert_eq!((taken.start, taken.end, taken.end_offset, taken.batches.len()), (0, 200, Offset(2), 2));
+        segment.written_end = 200;
+        assert_eq!(segment.take(10, 100).unwrap().end, 300, "at least one");
+        segment.roll_back(Offset(2), Some(TimestampOffset { timestamp: 1, offset: Offset(1) }));
+        assert_eq!((segment.placed_end, segment.taken_end), (200, 200));
+        assert_eq!(segment.indexes.offsets.last().unwrap().offset, Offset(1));
+        assert_eq!(segment.indexes.largest.timestamp, 1);
+        assert!(segment.take(10, 100).is_none());
+        segment.place(&batch(2, 1, 50, 2), 0);
+        assert_eq!(segment.placed_end, 250);
+    }
+}

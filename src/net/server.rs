@@ -1,0 +1,297 @@
+//! The connections of one shard: accepting, sweeping, draining, and what they share.
+
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use slab::Slab;
+
+use super::{
+    connection::Connection,
+    gate::{Gate, Refusal},
+    log_limit::LogLimit,
+    options::NetOptions,
+    service::{ConnectionInfo, End, Service},
+};
+use crate::{
+    metrics::ShardMetrics,
+    runtime::{
+        self,
+        net::{TcpListener, TcpStream},
+        sync::{Event, Semaphore},
+    },
+};
+
+/// How often connections are looked over for idle and stalled ones.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a listener waits when the process has no place, or no descriptor, for one more connection.
+const FULL_PAUSE: Duration = Duration::from_millis(50);
+
+/// What is known of a connection outside its task.
+struct Listed {
+    info: Rc<ConnectionInfo>,
+    /// When anything last came, or left.
+    moved: Instant,
+    /// It holds memory for a request that is arriving.
+    holding: bool,
+    /// It holds memory of answers that are not sent.
+    owing: bool,
+}
+
+/// The connections of a shard.
+pub struct Net<S: Service> {
+    pub(super) options: NetOptions,
+    pub(super) service: Rc<S>,
+    pub(super) request_memory: Semaphore,
+    gate: Arc<Gate>,
+    metrics: Arc<ShardMetrics>,
+    connections: RefCell<Slab<Listed>>,
+    unsent: Cell<usize>,
+    draining: Cell<bool>,
+    /// Notified when the shard starts to drain, and whenever a connection has ended.
+    changed: Event,
+    log_limit: LogLimit,
+}
+
+impl<S: Service> Net<S> {
+    /// The connections of the running shard. `gate` is shared by all shards.
+    pub fn new(options: NetOptions, gate: Arc<Gate>, metrics: Arc<ShardMetrics>, service: Rc<S>) -> Rc<Net<S>> {
+        let request_memory = options.queued_request_bytes_max.max(options.request_bytes_max);
+        let net = Rc::new(Net {
+            options,
+            service,
+            request_memory: Semaphore::new(request_memory),
+            gate,
+            metrics,
+            connections: RefCell::default(),
+            unsent: Cell::new(0),
+            draining: Cell::new(false),
+            changed: Event::new(),
+            log_limit: LogLimit::new(runtime::now()),
+        });
+        let weak = Rc::downgrade(&net);
+        drop(runtime::spawn(async move {
+            loop {
+                runtime::sleep(SWEEP_EVERY).await;
+                match weak.upgrade() {
+                    Some(net) => net.sweep(runtime::now()),
+                    None => return,
+                }
+            }
+        }));
+        net
+    }
+
+    /// Open connections of this shard.
+    pub fn connections(&self) -> usize {
+        self.connections.borrow().len()
+    }
+
+    /// Accepts on a listener until the shard drains. Its connections carry `number`.
+    pub fn serve(self: &Rc<Self>, listener: TcpListener, number: usize) {
+        let net = Rc::clone(self);
+        drop(runtime::spawn(async move { net.accept(listener, number).await }));
+    }
+
+    async fn accept(self: Rc<Self>, listener: TcpListener, number: usize) {
+        while !self.draining.get() {
+            let Some(mut place) = self.gate.reserve() else {
+                // As in Kafka, who comes when max.connections is reached waits in the backlog.
+                runtime::sleep(FULL_PAUSE).await;
+                continue;
+            };
+            let stream = match self.next_stream(&listener).await {
+                None => return,
+                Some(Ok(stream)) => stream,
+                Some(Err(error)) => {
+                    drop(place);
+                    if self.log_limit.allows(runtime::now()) {
+                        tracing::warn!("no connection can be accepted on {}: {error}", listener.local_addr());
+                    }
+                    runtime::sleep(FULL_PAUSE).await;
+                    continue;
+                }
+            };
+            self.metrics.connections_accepted.increment();
+            match place.take(stream.peer_addr().ip()) {
+                Ok(()) => self.open(stream, number, place),
+                Err(Refusal::Address { max }) => {
+                    self.metrics.connections_rejected_per_ip.increment();
+                    if self.log_limit.allows(runtime::now()) {
+                        tracing::warn!(
+                            "a connection of {} was closed: the address has {max} already (max.connections.per.ip)",
+                            stream.peer_addr()
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next connection, or `None` when the shard drains.
+    async fn next_stream(&self, listener: &TcpListener) -> Option<io::Result<TcpStream>> {
+        let mut changed = self.changed.listen();
+        let mut accept = std::pin::pin!(listener.accept());
+        std::future::poll_fn(|cx| {
+            use std::{future::Future, pin::Pin, task::Poll};
+            if let Poll::Ready(stream) = accept.as_mut().poll(cx) {
+                return Poll::Ready(Some(stream));
+            }
+            while Pin::new(&mut changed).poll(cx).is_ready() {
+                changed = self.changed.listen();
+            }
+            if self.draining.get() { Poll::Ready(None) } else { Poll::Pending }
+        })
+        .await
+    }
+
+    fn open(self: &Rc<Self>, stream: TcpStream, listener: usize, place: super::gate::Place) {
+        let info = {
+            let mut connections = self.connections.borrow_mut();
+            let entry = connections.vacant_entry();
+            let info = ConnectionInfo::new(entry.key() as u64, stream.peer_addr(), listener);
+            entry.insert(Listed { info: Rc::clone(&info), moved: runtime::now(), holding: false, owing: false });
+            info
+        };
+        self.metrics.connections.add(1);
+        let connection = Connection::new(Rc::clone(self), Rc::clone(&info), stream, place);
+        let net = Rc::clone(self);
+        drop(runtime::spawn(async move {
+            let end = connection.run().await;
+            net.ended(&info, &end);
+        }));
+    }
+
+    fn ended(&self, info: &ConnectionInfo, end: &End) {
+        self.connections.borrow_mut().try_remove(info.id as usize);
+        self.metrics.connections.sub(1);
+        let peer = info.peer;
+        match end {
+            End::Peer | End::Drained => {}
+            End::Idle => {
+                self.metrics.connections_idle_closed.increment();
+                tracing::debug!("the connection of {peer} was idle for connections.max.idle.ms and is closed");
+            }
+            End::Stalled => {
+                self.metrics.connections_idle_closed.increment();
+                if self.log_limit.allows(runtime::now()) {
+                    tracing::warn!(
+                        "the connection of {peer} held memory that others wait for and did not move: closed"
+                    );
+                }
+            }
+            End::Malformed(why) => {
+                self.metrics.connections_malformed_closed.increment();
+                if self.log_limit.allows(runtime::now()) {
+                    tracing::warn!("the connection of {peer} is closed: {why}");
+                }
+            }
+            End::Refused(why) => {
+                if self.log_limit.allows(runtime::now()) {
+                    tracing::info!("the connection of {peer} is closed: {why}");
+                }
+            }
+        }
+        self.changed.notify_all();
+    }
+
+    /// Ends connections that are idle, or that stand still while others wait for the memory they hold.
+    fn sweep(&self, now: Instant) {
+        let requests_wait = self.request_memory.available() < self.options.request_bytes_max / 2;
+        let answers_wait = self.short_of_answer_memory();
+        for (_, listed) in self.connections.borrow().iter() {
+            let still = now.saturating_duration_since(listed.moved);
+            if self.options.idle_max.is_some_and(|max| still >= max) && !listed.info.busy.get() {
+                listed.info.end(End::Idle);
+            } else if still >= self.options.stalled_max
+                && ((requests_wait && listed.holding) || (answers_wait && listed.owing))
+            {
+                listed.info.end(End::Stalled);
+            }
+        }
+    }
+
+    /// Stops accepting, lets the requests that run be answered, and closes every connection, at the latest when
+    /// `at_most` is over. Gives how many had to be cut off.
+    pub async fn drain(&self, at_most: Duration) -> usize {
+        self.draining.set(true);
+        self.changed.notify_all();
+        self.end_all(&End::Drained);
+        let all_gone = async {
+            loop {
+                let changed = self.changed.listen();
+                if self.connections() == 0 {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        let in_time = runtime::timeout(at_most, all_gone).await.is_ok();
+        if in_time {
+            return 0;
+        }
+        let left = self.connections();
+        self.end_all(&End::Peer);
+        for _ in 0..2 {
+            runtime::yield_now().await;
+        }
+        left
+    }
+
+    fn end_all(&self, why: &End) {
+        for (_, listed) in self.connections.borrow().iter() {
+            listed.info.end(why.clone());
+        }
+    }
+
+    fn with_listed(&self, id: u64, change: impl FnOnce(&mut Listed)) {
+        if let Some(listed) = self.connections.borrow_mut().get_mut(id as usize) {
+            change(listed);
+        }
+    }
+
+    pub(super) fn touch(&self, id: u64, now: Instant) {
+        self.with_listed(id, |listed| listed.moved = now);
+    }
+
+    pub(super) fn set_holding(&self, id: u64, holding: bool) {
+        self.with_listed(id, |listed| listed.holding = holding);
+    }
+
+    pub(super) fn set_owing(&self, id: u64, owing: bool) {
+        self.with_listed(id, |listed| listed.owing = owing);
+    }
+
+    pub(super) fn add_unsent(&self, more: usize, less: usize) {
+        let unsent = self.unsent.get() + more - less;
+        self.unsent.set(unsent);
+        self.metrics.response_bytes.set(unsent as i64);
+    }
+
+    pub(super) fn short_of_answer_memory(&self) -> bool {
+        self.unsent.get() > self.options.queued_response_bytes_max
+    }
+
+    pub(super) fn requests_in_flight(&self, change: i64) {
+        self.metrics.requests_in_flight.add(change);
+        let total = self.options.queued_request_bytes_max.max(self.options.request_bytes_max);
+        self.metrics.request_bytes.set(total.saturating_sub(self.request_memory.available()) as i64);
+    }
+
+    pub(super) fn received(&self, bytes: u64) {
+        self.metrics.received_bytes.add(bytes);
+    }
+
+    pub(super) fn sent(&self, bytes: u64) {
+        self.metrics.sent_bytes.add(bytes);
+    }
+
+    pub(super) fn paused(&self) {
+        self.metrics.receive_pauses.increment();
+    }
+}

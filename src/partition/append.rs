@@ -1,0 +1,130 @@
+//! How a batch enters a partition: checked, sequenced, stamped, handed to the log.
+
+use bytes::BytesMut;
+
+use crate::config;
+use crate::error_code::ErrorCode;
+use crate::log::producers::{ProducerBatch, Verdict};
+use crate::log::{AppendBatch, LogError};
+use crate::record::{self, BatchError, BatchHeader, ProduceRules, TimestampType};
+use crate::types::Offset;
+
+use super::Partition;
+
+/// Who appends; a client's batch is checked through and through, our own is trusted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    Client { version: i16 },
+    Coordinator,
+}
+
+/// A batch that has its offsets and waits for the disk.
+#[derive(Clone, Copy, Debug)]
+pub struct Appended {
+    pub base_offset: Offset,
+    /// What must be written or flushed before the append may be acknowledged.
+    pub end_offset: Offset,
+    /// In ms; -1 unless the topic stamps LogAppendTime.
+    pub log_append_time_ms: i64,
+}
+
+#[derive(Debug)]
+pub enum AppendError {
+    Batch(BatchError),
+    /// The producer's sequence or epoch does not fit, or it is transactional.
+    Producer(ErrorCode),
+    Log(LogError),
+}
+
+impl std::fmt::Display for AppendError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            AppendError::Batch(error) => error.fmt(f),
+            AppendError::Producer(ErrorCode::InvalidTxnState) => {
+                f.write_str("transactional batches cannot be taken: this broker has no transactions yet")
+            }
+            AppendError::Producer(code) => write!(f, "the batch's sequence does not fit its producer: {code}"),
+            AppendError::Log(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Partition {
+    /// Appends one record batch: assigns its offsets, stamps them in place and hands it to the log. The
+    /// caller then waits with [`Partition::wait_acknowledged`].
+    ///
+    /// A batch that repeats one of its producer's last five is not appended; its first offset and the
+    /// end that must be durable are those of the original (DESIGN rule 7).
+    pub fn append(&self, mut batch: BytesMut, origin: Origin, now_ms: i64) -> Result<Appended, AppendError> {
+        let config = self.config();
+        let (mut info, append_time_ms) = match origin {
+            Origin::Client { version } => {
+                let log_append_time = config.message_timestamp_type == config::TimestampType::LogAppendTime;
+                let rules = ProduceRules {
+                    version,
+                    max_message_bytes: u64::from(config.max_message_bytes),
+                    compacted: config.cleanup_compact,
+                    timestamp_type: if log_append_time {
+                        TimestampType::LogAppendTime
+                    } else {
+                        TimestampType::CreateTime
+                    },
+                    timestamp_before_max_ms: config.message_timestamp_before_max_ms,
+                    timestamp_after_max_ms: config.message_timestamp_after_max_ms,
+                    now_ms,
+                    ..ProduceRules::default()
+                };
+                let info = record::validate_produce(&batch, &rules).map_err(AppendError::Batch)?;
+                if info.transactional {
+                    return Err(AppendError::Producer(ErrorCode::InvalidTxnState));
+                }
+                (info, log_append_time.then_some(now_ms))
+            }
+            Origin::Coordinator => return self.append_own(batch, now_ms),
+        };
+        let producer = ProducerBatch::from(&info);
+        match self.producers.borrow().check(&producer) {
+            Verdict::Append => {}
+            Verdict::Duplicate { first_offset, last_offset, timestamp } => {
+                return Ok(Appended {
+                    base_offset: first_offset,
+                    end_offset: last_offset.plus(1),
+                    log_append_time_ms: append_time_ms.map_or(-1, |_| timestamp),
+                });
+            }
+            Verdict::Refuse(error) => return Err(AppendError::Producer(error.error_code())),
+        }
+        let base_offset = self.log.log_end_offset();
+        let last_offset = base_offset.plus(i64::from(info.last_offset_delta));
+        let leader_epoch = self.leader_epoch();
+        info.assign(&mut batch, base_offset, leader_epoch, append_time_ms);
+        let max_timestamp = info.max_timestamp;
+        self.log
+            .append(AppendBatch { bytes: batch.freeze(), base_offset, last_offset, leader_epoch, max_timestamp })
+            .map_err(AppendError::Log)?;
+        self.producers.borrow_mut().record_append(&ProducerBatch::from(&info), base_offset, now_ms);
+        Ok(Appended { base_offset, end_offset: last_offset.plus(1), log_append_time_ms: append_time_ms.unwrap_or(-1) })
+    }
+
+    /// Appends a batch that this broker made itself.
+    fn append_own(&self, mut batch: BytesMut, now_ms: i64) -> Result<Appended, AppendError> {
+        let header = BatchHeader::parse(&batch).map_err(AppendError::Batch)?;
+        let base_offset = self.log.log_end_offset();
+        let last_offset = base_offset.plus(i64::from(header.last_offset_delta));
+        let leader_epoch = self.leader_epoch();
+        let max_timestamp = header.max_timestamp;
+        record::stamp(&mut batch, base_offset, leader_epoch);
+        self.log
+            .append(AppendBatch { bytes: batch.freeze(), base_offset, last_offset, leader_epoch, max_timestamp })
+            .map_err(AppendError::Log)?;
+        self.producers.borrow_mut().record_append(&ProducerBatch::from(&header), base_offset, now_ms);
+        Ok(Appended { base_offset, end_offset: last_offset.plus(1), log_append_time_ms: -1 })
+    }
+
+    /// Waits until what `acks` promises holds for everything before `end_offset`: 0 and 1 written
+    /// (survives the process), -1 behind the high watermark (survives a power cut, unless
+    /// `log.flush.acks=none`).
+    pub async fn wait_acknowledged(&self, end_offset: Offset, acks: i16) -> Result<(), LogError> {
+        if acks == -1 { self.log.wait_acknowledged(end_offset).await } else { self.log.wait_written(end_offset).await }
+    }
+}

@@ -1,0 +1,293 @@
+//! What a start reads of the data directory before any shard runs: the catalog, then the logs of all partitions in
+//! parallel, then the committed offsets.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::catalog::features::CATALOG_FEATURES;
+use crate::catalog::{self, Catalog, CatalogError, CatalogOptions};
+use crate::coordinator::OffsetsPartition;
+use crate::log::{
+    self, CleanShutdownMarks, DirCheckpoints, DirState, LoadError, LoadOptions, LoadedLog, LogScanner,
+    names::{self, DirKind},
+};
+use crate::runtime::{clock, fs};
+use crate::shard::cluster_view::ClusterView;
+use crate::shard::{OFFSETS_TOPIC, log_config};
+use crate::types::{LeaderEpoch, PartitionId, ShardId, TopicPartition};
+
+use super::{Start, StartError};
+
+/// How far writes of a partition that no flush has covered can reach: what the appender lets stand unflushed, and a
+/// batch as large as a request can be.
+fn commit_reach_bytes(start: &Start) -> u64 {
+    log::COMMIT_REACH_BYTES + start.config.network.request_bytes_max as u64
+}
+
+/// Partitions that take longer than this to load are worth a line about how far it is.
+const PROGRESS_AFTER_MS: i64 = 1000;
+
+/// All that was found.
+pub struct Found {
+    pub marks: CleanShutdownMarks,
+    pub checkpoints: Arc<DirCheckpoints>,
+    pub catalog: Catalog,
+    pub metadata_log: LoadedLog,
+    pub view: Arc<ClusterView>,
+    pub logs: HashMap<PartitionId, LoadedLog>,
+    pub coordinators: HashMap<i32, OffsetsPartition>,
+    /// Partitions that could not be loaded, with the sentence that says why.
+    pub offline: Vec<(PartitionId, TopicPartition, String)>,
+}
+
+pub fn load(start: &Start) -> Result<Found, StartError> {
+    let directory = &start.directory.path;
+    let failed = |error: LoadError| load_error(directory, error);
+    let marks = CleanShutdownMarks::new(directory);
+    let state = marks.begin(commit_reach_bytes(start)).map_err(failed)?;
+    let loaded = Catalog::bootstrap_or_load(&catalog_options(start, state)).map_err(|error| match error {
+        CatalogError::NodeId { path, stored, configured } => StartError::NodeIdDiffers { path, stored, configured },
+        other => StartError::Damaged { path: directory.clone(), what: other.to_string() },
+    })?;
+    let (checkpoints, malformed) = DirCheckpoints::open(directory).map_err(failed)?;
+    for error in malformed {
+        tracing::warn!("{error}; more is recovered than would have to be");
+    }
+    let shards = start.config.shards as u16;
+    let view = Arc::new(ClusterView { image: Arc::clone(loaded.catalog.image()), placement: loaded.placement, shards });
+    checkpoints.retain(|partition| {
+        view.topic(&partition.topic).is_some_and(|topic| topic.partition(partition.partition).is_some())
+    });
+    set_strays_aside(directory, &view)?;
+    let options = load_options(start, &view, &checkpoints, state, loaded.adopted);
+    if !state.clean && !options.is_empty() {
+        tracing::info!("The last stop was not clean: recovering {} partitions", options.len());
+    }
+    let (logs, offline) = load_logs(start, &options);
+    marks.loaded(commit_reach_bytes(start)).map_err(failed)?;
+    let coordinators = load_offsets(start, &view, &logs)?;
+    Ok(Found {
+        marks,
+        checkpoints: Arc::new(checkpoints),
+        catalog: loaded.catalog,
+        metadata_log: loaded.log,
+        view,
+        logs,
+        coordinators,
+        offline,
+    })
+}
+
+fn catalog_options(start: &Start, dir_state: DirState) -> CatalogOptions {
+    let config = &start.config;
+    CatalogOptions {
+        log_dir: start.directory.path.clone(),
+        node_id: config.node_id,
+        cluster_id: None,
+        controller: None,
+        shard_count: config.shards as u16,
+        // Kafka's own features of groups, transactions and the rest come with what they stand for.
+        features: Vec::new(),
+        min_insync_replicas: config.settings().integer("min.insync.replicas") as i32,
+        dir_state,
+        accept_damage: false,
+        now_ms: clock::wall_ms(),
+    }
+}
+
+/// What the broker registers with in the catalog.
+pub fn registration(start: &Start) -> catalog::commands::Registration {
+    catalog::commands::Registration {
+        incarnation_id: crate::types::KafkaUuid::random(),
+        endpoints: start
+            .endpoints
+            .iter()
+            .map(|endpoint| catalog::commands::BrokerEndpoint {
+                name: endpoint.name.clone(),
+                host: endpoint.advertised_host.clone(),
+                port: endpoint.advertised_port,
+                security_protocol: 0,
+            })
+            .collect(),
+        rack: start.config.rack.clone(),
+        features: CATALOG_FEATURES.to_vec(),
+    }
+}
+
+fn load_options(
+    start: &Start,
+    view: &Arc<ClusterView>,
+    checkpoints: &DirCheckpoints,
+    state: DirState,
+    adopted: bool,
+) -> Vec<LoadOptions> {
+    let now_ms = clock::wall_ms();
+    let mut options = Vec::with_capacity(view.image.partition_count());
+    for topic in view.image.topics() {
+        let config = log_config(view, &start.config, &topic.name);
+        for partition in 0..topic.partition_count() {
+            let topic_partition = TopicPartition { topic: Arc::clone(&topic.name), partition };
+            let known = checkpoints.get(&topic_partition);
+            options.push(LoadOptions {
+                dir: names::partition_dir(&start.directory.path, &topic_partition),
+                topic_partition,
+                topic_id: topic.id,
+                config,
+                clean: state.clean,
+                recovery_point: known.recovery_point,
+                log_start_offset: known.log_start_offset,
+                leader_epoch: topic.partition(partition).map_or(LeaderEpoch(i32::MAX), |image| image.leader_epoch),
+                adopted,
+                commit_reach_bytes: state.commit_reach_bytes,
+                accept_damage: false,
+                now_ms,
+            });
+        }
+    }
+    options
+}
+
+type Loaded = (HashMap<PartitionId, LoadedLog>, Vec<(PartitionId, TopicPartition, String)>);
+
+fn load_logs(start: &Start, options: &[LoadOptions]) -> Loaded {
+    let began = clock::wall_ms();
+    let told = std::sync::atomic::AtomicI64::new(began);
+    let total = options.len();
+    let results = log::load_all(options, start.cores.len().max(1), |done| {
+        let now = clock::wall_ms();
+        let last = told.load(std::sync::atomic::Ordering::Relaxed);
+        if now - last >= PROGRESS_AFTER_MS
+            && told
+                .compare_exchange(last, now, std::sync::atomic::Ordering::Relaxed, std::sync::atomic::Ordering::Relaxed)
+                .is_ok()
+        {
+            tracing::info!("Loading partitions: {done} of {total}");
+        }
+    });
+    let mut logs = HashMap::with_capacity(total);
+    let mut offline = Vec::new();
+    for (options, result) in options.iter().zip(results) {
+        let id = PartitionId { topic_id: options.topic_id, partition: options.topic_partition.partition };
+        match result {
+            Ok(loaded) => {
+                if let Some(cut) = &loaded.report.cut {
+                    tracing::warn!(
+                        partition = %loaded.topic_partition,
+                        "{} bytes behind the last whole batch were cut from {} at byte {}: {}",
+                        cut.bytes, cut.segment.display(), cut.position, cut.reason
+                    );
+                }
+                logs.insert(id, loaded);
+            }
+            Err(error) => {
+                tracing::error!(partition = %options.topic_partition, "{error}; the partition stays offline");
+                offline.push((id, options.topic_partition.clone(), error.to_string()));
+            }
+        }
+    }
+    (logs, offline)
+}
+
+/// Replays the partitions of `__consumer_offsets`.
+fn load_offsets(
+    start: &Start,
+    view: &Arc<ClusterView>,
+    logs: &HashMap<PartitionId, LoadedLog>,
+) -> Result<HashMap<i32, OffsetsPartition>, StartError> {
+    let mut coordinators = HashMap::new();
+    let Some(topic) = view.topic(OFFSETS_TOPIC) else { return Ok(coordinators) };
+    for partition in 0..topic.partition_count() {
+        let id = PartitionId { topic_id: topic.id, partition };
+        let Some(loaded) = logs.get(&id).filter(|loaded| loaded.damage.is_none()) else { continue };
+        let mut state = OffsetsPartition::new(start.config.offsets.metadata_bytes_max);
+        if loaded.log_end_offset > loaded.log_start_offset {
+            let damaged = |what: String| StartError::Damaged { path: loaded.dir.clone(), what };
+            let mut scanner = LogScanner::open(&loaded.dir, loaded.log_start_offset, loaded.log_end_offset)
+                .map_err(|error| damaged(error.to_string()))?;
+            while let Some((_, batch)) = scanner.next_batch().map_err(|error| damaged(error.to_string()))? {
+                state
+                    .load_batch(batch, |offset, problem| {
+                        tracing::warn!(partition, offset, "a record of {OFFSETS_TOPIC} is passed over: {problem}");
+                    })
+                    .map_err(|error| damaged(error.to_string()))?;
+            }
+        }
+        coordinators.insert(partition, state);
+    }
+    Ok(coordinators)
+}
+
+/// Directories of partitions that the catalog does not know, as a deletion that a crash broke off leaves them, are
+/// renamed out of the way as Kafka does it; nothing in them is lost.
+fn set_strays_aside(directory: &Path, view: &Arc<ClusterView>) -> Result<(), StartError> {
+    let entries = fs::read_dir(directory).map_err(|error| StartError::storage(directory, error))?;
+    let mut moved = false;
+    for entry in entries {
+        let Some(name) = entry.name.to_str() else { continue };
+        let path = directory.join(name);
+        let partition = match DirKind::of(name) {
+            DirKind::Deleted => {
+                fs::remove_dir_all(&path).map_err(|error| StartError::storage(&path, error))?;
+                moved = true;
+                continue;
+            }
+            DirKind::Partition(partition) if entry.is_dir => partition,
+            _ => continue,
+        };
+        if &*partition.topic == catalog::topic_name::CLUSTER_METADATA {
+            continue;
+        }
+        let known = view.topic(&partition.topic).is_some_and(|topic| topic.partition(partition.partition).is_some());
+        if !known {
+            let aside = directory.join(format!("{name}.{}-stray", uuid::Uuid::new_v4().simple()));
+            tracing::warn!("{} belongs to no partition of the catalog: it is now {}", path.display(), aside.display());
+            fs::rename(&path, &aside).map_err(|error| StartError::storage(&path, error))?;
+            moved = true;
+        }
+    }
+    if moved {
+        fs::sync_dir(directory).map_err(|error| StartError::storage(directory, error))?;
+    }
+    Ok(())
+}
+
+pub fn load_error(directory: &Path, error: LoadError) -> StartError {
+    match error {
+        LoadError::Io { path, source, .. } => StartError::storage(path, source),
+        other => StartError::Damaged { path: directory.to_owned(), what: other.to_string() },
+    }
+}
+
+/// The logs and coordinators that one shard takes.
+pub struct ShardShare {
+    pub logs: Vec<LoadedLog>,
+    pub coordinators: Vec<(i32, OffsetsPartition)>,
+    pub offline: Vec<(PartitionId, TopicPartition, String)>,
+}
+
+/// Divides what was loaded among the shards, by the placement.
+pub fn shares(found: &mut Found) -> Vec<ShardShare> {
+    let shards = found.view.shards;
+    let mut shares: Vec<ShardShare> =
+        (0..shards).map(|_| ShardShare { logs: Vec::new(), coordinators: Vec::new(), offline: Vec::new() }).collect();
+    let owner = |id: PartitionId| found.view.shard_of(id).unwrap_or(ShardId(0)).index();
+    for (id, log) in found.logs.drain() {
+        if let Some(share) = shares.get_mut(owner(id)) {
+            share.logs.push(log);
+        }
+    }
+    for row in found.offline.drain(..) {
+        if let Some(share) = shares.get_mut(owner(row.0)) {
+            share.offline.push(row);
+        }
+    }
+    if let Some(topic) = found.view.topic(OFFSETS_TOPIC).map(|topic| topic.id) {
+        for (partition, state) in found.coordinators.drain() {
+            if let Some(share) = shares.get_mut(owner(PartitionId { topic_id: topic, partition })) {
+                share.coordinators.push((partition, state));
+            }
+        }
+    }
+    shares
+}

@@ -1,0 +1,296 @@
+//! The life of one shard's thread: open what belongs to it, serve, close.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use crate::api::{Addresses, Api, Door};
+use crate::catalog::{Catalog, LastRun};
+use crate::config::{self, BrokerConfig};
+use crate::log::{DirCheckpoints, FlushAcks, IoMode, LoadedLog, Log, LogShard, LogShardOptions, PartitionOffsets};
+use crate::metrics::Metrics;
+use crate::net::{Gate, Net, NetOptions};
+use crate::runtime::mesh::Endpoint as MeshEndpoint;
+use crate::runtime::net::{BindOptions, TcpListener};
+use crate::runtime::sync::channel;
+use crate::runtime::{self, FeatureSet, Runtime, RuntimeOptions};
+use crate::shard::cluster_view::ClusterView;
+use crate::shard::controller::Controller;
+use crate::shard::{Parcel, Shard, ShardStart};
+use crate::types::ShardId;
+
+use super::StartError;
+use super::loading::ShardShare;
+use super::service::KafkaService;
+
+/// How long a clean stop waits for answers that are under way.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// What a shard's thread starts with.
+pub struct ShardSeed {
+    pub id: ShardId,
+    pub config: Arc<BrokerConfig>,
+    pub addresses: Arc<Addresses>,
+    /// What this shard binds: the shared ports, then its own.
+    pub doors: Vec<(SocketAddr, Door)>,
+    pub io: config::IoMode,
+    pub block_bytes: u64,
+    pub descriptors_max: usize,
+    pub mesh: MeshEndpoint<Parcel>,
+    pub checkpoints: Arc<DirCheckpoints>,
+    pub share: ShardShare,
+    pub metrics: Arc<Metrics>,
+    pub gate: Arc<Gate>,
+}
+
+/// The catalog's writer, which shard 0 alone has.
+pub struct ControllerSeed {
+    pub catalog: Catalog,
+    pub log: LoadedLog,
+    pub registration: crate::catalog::commands::Registration,
+}
+
+/// What a shard's thread tells the one that started it.
+pub enum Told {
+    /// Shard 0 has opened the catalog's epoch: the view with which all shards open their partitions.
+    Begun(Arc<ClusterView>),
+    Serving,
+    /// All logs are closed.
+    Closed,
+    /// Shard 0 has written its last words.
+    /// With the broker's epoch, and the view that was the last.
+    Ended(LastRun, i64, Arc<ClusterView>),
+    Failed(StartError),
+}
+
+/// What a shard's thread is told.
+pub enum Order {
+    /// No more requests; answers out; logs closed.
+    Close,
+    /// To shard 0, when all shards have closed: the catalog's last words.
+    End,
+}
+
+/// Runs a shard until it is told to close. `view` is for all shards but 0, which makes it.
+pub fn run(
+    seed: ShardSeed,
+    controller: Option<ControllerSeed>,
+    view: Arc<ClusterView>,
+    mut orders: channel::Receiver<Order>,
+    told: &Sender<Told>,
+) {
+    let tell = |what: Told| {
+        // Nobody listens any more only when the process is on its way out.
+        let _ = told.send(what);
+    };
+    let options = RuntimeOptions {
+        disable: FeatureSet::parse(&seed.config.runtime.disable).unwrap_or_default(),
+        spin: seed.config.runtime.spin,
+        ..RuntimeOptions::default()
+    };
+    let runtime = match Runtime::new(&options) {
+        Ok(runtime) => runtime,
+        Err(error) => return tell(Told::Failed(StartError::Ring(error))),
+    };
+    runtime.block_on(async {
+        let log_shard = LogShard::new(log_shard_options(&seed));
+        let controller = match begin(controller, &log_shard).await {
+            Ok(controller) => controller,
+            Err(error) => return tell(Told::Failed(error)),
+        };
+        let view = match &controller {
+            None => view,
+            Some((_, image)) => {
+                let begun = Arc::new(ClusterView {
+                    image: Arc::clone(image),
+                    placement: view.placement.clone(),
+                    shards: view.shards,
+                });
+                tell(Told::Begun(Arc::clone(&begun)));
+                begun
+            }
+        };
+        let start = ShardStart {
+            id: seed.id,
+            config: Arc::clone(&seed.config),
+            view,
+            mesh: seed.mesh,
+            checkpoints: Arc::clone(&seed.checkpoints),
+        };
+        let shard = Shard::new(start, log_shard);
+        let controller = controller.map(|(controller, _)| controller);
+        if let Some(controller) = &controller {
+            shard.set_controller(Rc::clone(controller));
+        }
+        for log in seed.share.logs {
+            shard.open(log);
+        }
+        for (id, _, why) in seed.share.offline {
+            shard.set_offline(id, why);
+        }
+        for (partition, state) in seed.share.coordinators {
+            shard.install_coordinator(partition, state);
+        }
+        shard.start();
+        drop(runtime::spawn(keep_checkpoints(Rc::clone(&shard))));
+
+        let api = Api::new(Rc::clone(&shard), Arc::clone(&seed.addresses));
+        let metrics = seed.metrics.shard(seed.id);
+        let doors = seed.doors.iter().map(|(_, door)| *door).collect();
+        let service = KafkaService::new(api, doors, Arc::clone(&metrics));
+        let server = Net::new(net_options(&seed.config), seed.gate, metrics, service);
+        for (number, (address, door)) in seed.doors.into_iter().enumerate() {
+            match TcpListener::bind(address, &bind_options(&seed.config)) {
+                Ok(listener) => server.serve(listener, number),
+                Err(error) => {
+                    let listener = seed.addresses.listeners.get(door.listener);
+                    return tell(Told::Failed(StartError::AddressUnusable {
+                        listener: listener.map(|listener| listener.name.clone()).unwrap_or_default(),
+                        address: address.to_string(),
+                        error,
+                    }));
+                }
+            }
+        }
+        tell(Told::Serving);
+
+        while let Some(order) = orders.recv().await {
+            match order {
+                Order::Close => {
+                    server.drain(DRAIN_MAX).await;
+                    close(&shard).await;
+                    tell(Told::Closed);
+                    if controller.is_none() {
+                        // Others may still ask us, and their requests need an answer to end.
+                        continue;
+                    }
+                }
+                Order::End => {
+                    if let Some(controller) = &controller {
+                        match end(controller, &seed.checkpoints).await {
+                            Ok((last_run, epoch)) => tell(Told::Ended(last_run, epoch, shard.view())),
+                            Err(what) => tell(Told::Failed(StartError::Internal { what })),
+                        }
+                    }
+                    break;
+                }
+            }
+        }
+    });
+}
+
+type Begun = (Rc<Controller>, Arc<crate::catalog::CatalogImage>);
+
+/// Opens the catalog's log and this run's epoch of it.
+async fn begin(seed: Option<ControllerSeed>, log_shard: &Rc<LogShard>) -> Result<Option<Begun>, StartError> {
+    let Some(seed) = seed else { return Ok(None) };
+    let dir = seed.log.dir.clone();
+    let epoch = seed.catalog.leader_epoch();
+    if let Some(damage) = &seed.log.damage {
+        return Err(StartError::Damaged { path: dir, what: damage.to_string() });
+    }
+    let log = Log::open(seed.log, log_shard, epoch);
+    let controller = Controller::new(seed.catalog, log);
+    let image = controller.begin(&seed.registration).await.map_err(|what| StartError::Damaged { path: dir, what })?;
+    Ok(Some((controller, image)))
+}
+
+fn net_options(config: &BrokerConfig) -> NetOptions {
+    let network = &config.network;
+    NetOptions {
+        request_bytes_max: network.request_bytes_max,
+        requests_in_flight_max: network.requests_in_flight_max,
+        queued_request_bytes_max: network.queued_request_bytes_per_shard(config.shards),
+        queued_response_bytes_max: network.queued_response_bytes_per_shard(config.shards),
+        idle_max: network.idle_max,
+        ..NetOptions::default()
+    }
+}
+
+fn bind_options(config: &BrokerConfig) -> BindOptions {
+    BindOptions {
+        reuse_port: true,
+        backlog: config.network.backlog,
+        recv_buffer_bytes: config.network.receive_buffer_bytes,
+        send_buffer_bytes: config.network.send_buffer_bytes,
+    }
+}
+
+fn log_shard_options(seed: &ShardSeed) -> LogShardOptions {
+    let shards = seed.config.shards.max(1);
+    LogShardOptions {
+        io: match seed.io {
+            config::IoMode::Direct => IoMode::Direct,
+            config::IoMode::Buffered => IoMode::Buffered,
+        },
+        flush_acks: match seed.config.log.flush_acks {
+            config::FlushAcks::All => FlushAcks::All,
+            config::FlushAcks::None => FlushAcks::None,
+        },
+        tail_bytes_max: seed.config.log.tail_memory_bytes / shards,
+        descriptors_max: seed.descriptors_max,
+        block_bytes: seed.block_bytes,
+        ..LogShardOptions::default()
+    }
+}
+
+/// Feeds the directory's checkpoints, and has them written now and then.
+async fn keep_checkpoints(shard: Rc<Shard>) {
+    let interval = shard.config.log.recovery_point_checkpoint_interval;
+    loop {
+        runtime::sleep(interval).await;
+        note_offsets(&shard);
+        if shard.id == ShardId(0) {
+            let checkpoints = Arc::clone(&shard.checkpoints);
+            if let Err(error) = runtime::offload(move || checkpoints.write()).await {
+                tracing::error!("the checkpoints of the data directory cannot be written: {error}");
+            }
+        }
+    }
+}
+
+fn note_offsets(shard: &Rc<Shard>) {
+    let offsets = shard.partitions().into_iter().map(|partition| {
+        let log = &partition.log;
+        let offsets = PartitionOffsets {
+            recovery_point: log.recovery_point(),
+            log_start_offset: log.log_start_offset(),
+            high_watermark: log.high_watermark(),
+        };
+        (partition.name.clone(), offsets)
+    });
+    shard.checkpoints.update(offsets);
+}
+
+async fn close(shard: &Rc<Shard>) {
+    let closing: Vec<_> = shard
+        .partitions()
+        .into_iter()
+        .map(|partition| {
+            runtime::spawn(async move {
+                if let Err(error) = partition.log.close().await {
+                    tracing::error!(partition = %partition.name, "the log could not be closed cleanly: {error}");
+                }
+            })
+        })
+        .collect();
+    for task in closing {
+        task.await;
+    }
+    note_offsets(shard);
+}
+
+async fn end(controller: &Rc<Controller>, checkpoints: &Arc<DirCheckpoints>) -> Result<(LastRun, i64), String> {
+    let ended = controller.end().await?;
+    let log = controller.log();
+    let recovery_point = log.close().await.map_err(|error| error.to_string())?;
+    let offsets = PartitionOffsets {
+        recovery_point,
+        log_start_offset: log.log_start_offset(),
+        high_watermark: log.high_watermark(),
+    };
+    checkpoints.update([(log.topic_partition().clone(), offsets)]);
+    Ok(ended)
+}

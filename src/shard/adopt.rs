@@ -1,0 +1,123 @@
+//! How a shard follows the catalog: it opens what a newer view gave it and drops what is gone.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::log::{LoadOptions, LoadedLog, LogConfig, load};
+use crate::runtime;
+use crate::types::{LeaderEpoch, Offset, PartitionId, TopicPartition};
+
+use super::Shard;
+use super::cluster_view::ClusterView;
+
+impl Shard {
+    /// Takes over a newer view. Its new partitions that belong here are made on disk and opened before
+    /// this returns; those that are gone are closed and removed. Returns what could not be opened.
+    pub(super) async fn adopt(self: &Rc<Self>, view: Arc<ClusterView>) -> Vec<(TopicPartition, String)> {
+        let older = self.view.replace(Arc::clone(&view));
+        if Arc::ptr_eq(&older, &view) {
+            return Vec::new();
+        }
+        self.drop_gone(&view);
+        for partition in self.partitions() {
+            let config = view.topic_config(&self.config, &partition.name.topic);
+            partition.set_config(Rc::new(config));
+        }
+        let now_ms = runtime::wall_ms();
+        let mut wanted = Vec::new();
+        for topic in view.image.topics() {
+            // A topic that did not change was looked at before.
+            if older.image.topic_by_id(topic.id).is_some_and(|known| Arc::ptr_eq(known, topic)) {
+                continue;
+            }
+            for partition in 0..topic.partition_count() {
+                let id = PartitionId { topic_id: topic.id, partition };
+                if view.shard_of(id) == Some(self.id) && !self.is_open(id) {
+                    let topic_partition = TopicPartition { topic: Arc::clone(&topic.name), partition };
+                    wanted.push(LoadOptions {
+                        dir: self.config.directory.join(topic_partition.to_string()),
+                        config: log_config(&view, &self.config, &topic.name),
+                        topic_partition,
+                        topic_id: topic.id,
+                        clean: true,
+                        recovery_point: Offset::ZERO,
+                        log_start_offset: Offset::ZERO,
+                        leader_epoch: LeaderEpoch(i32::MAX),
+                        adopted: false,
+                        commit_reach_bytes: 0,
+                        accept_damage: false,
+                        now_ms,
+                    });
+                }
+            }
+        }
+        if wanted.is_empty() {
+            return Vec::new();
+        }
+        // Blocking calls: directories, metadata files and their syncs.
+        let made: Vec<(TopicPartition, Result<LoadedLog, _>)> = runtime::offload(move || {
+            wanted.into_iter().map(|options| (options.topic_partition.clone(), load(&options))).collect()
+        })
+        .await;
+        let mut failed = Vec::new();
+        for (name, loaded) in made {
+            match loaded {
+                Ok(loaded) => self.open(loaded),
+                Err(error) => failed.push((name, error.to_string())),
+            }
+        }
+        failed
+    }
+
+    fn drop_gone(self: &Rc<Self>, view: &Arc<ClusterView>) {
+        let gone: Vec<PartitionId> = self
+            .partitions
+            .borrow()
+            .keys()
+            .filter(|id| view.image.partition(id.topic_id, id.partition).is_none())
+            .copied()
+            .collect();
+        for id in gone {
+            let Some(partition) = self.partitions.borrow_mut().remove(&id) else { continue };
+            if &*partition.name.topic == super::OFFSETS_TOPIC {
+                self.drop_coordinator(id.partition);
+            }
+            self.checkpoints.remove(&partition.name);
+            drop(runtime::spawn(async move {
+                if let Err(error) = partition.log.delete().await {
+                    tracing::error!(partition = %partition.name, "its files could not be removed: {error}");
+                }
+            }));
+        }
+        self.offline.borrow_mut().retain(|id, _| view.image.partition(id.topic_id, id.partition).is_some());
+    }
+
+    fn is_open(&self, id: PartitionId) -> bool {
+        self.partitions.borrow().contains_key(&id) || self.is_offline(id)
+    }
+}
+
+/// What the log needs of a topic's configuration.
+pub fn log_config(view: &ClusterView, broker: &crate::config::BrokerConfig, topic: &str) -> LogConfig {
+    let config = view.topic_config(broker, topic);
+    LogConfig {
+        segment_bytes: config.segment_bytes,
+        segment_ms: config.segment_ms,
+        segment_jitter_ms: config.segment_jitter_ms,
+        segment_index_bytes: config.segment_index_bytes,
+        index_interval_bytes: config.index_interval_bytes,
+        retention_bytes: config.retention_bytes,
+        retention_ms: config.retention_ms,
+        cleanup_policy: crate::log::CleanupPolicy { delete: config.cleanup_delete, compact: config.cleanup_compact },
+        delete_retention_ms: config.delete_retention_ms,
+        min_cleanable_dirty_ratio: config.min_cleanable_dirty_ratio,
+        min_compaction_lag_ms: config.min_compaction_lag_ms,
+        max_compaction_lag_ms: config.max_compaction_lag_ms,
+        max_message_bytes: config.max_message_bytes,
+        log_append_time: config.message_timestamp_type == crate::config::TimestampType::LogAppendTime,
+        flush_messages: config.flush_messages,
+        flush_ms: config.flush_ms,
+        file_delete_delay_ms: config.file_delete_delay_ms,
+        producer_id_expiration_ms: broker.log.producer_id_expiration.as_millis() as i64,
+    }
+}

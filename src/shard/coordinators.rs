@@ -1,0 +1,152 @@
+//! The offset coordinators of one shard: one state machine for each partition of `__consumer_offsets`
+//! that lives here.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use crate::coordinator::{CommitRequest, OffsetsPartition, RequestedOffset, encode_changes, group_partition};
+use crate::error_code::ErrorCode;
+use crate::partition::{Origin, Partition};
+use crate::runtime;
+use crate::types::{Offset, PartitionId};
+
+use super::Shard;
+use super::message::{FetchedOffset, OffsetCommitGroup, OffsetFetchGroup};
+
+/// The topic that holds committed offsets (`Topic.GROUP_METADATA_TOPIC_NAME`).
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+/// The topic that holds transactions (`Topic.TRANSACTION_STATE_TOPIC_NAME`).
+pub const TRANSACTION_TOPIC: &str = "__transaction_state";
+
+type State = Rc<RefCell<OffsetsPartition>>;
+
+#[derive(Default)]
+pub struct Coordinators {
+    by_partition: RefCell<HashMap<i32, State>>,
+}
+
+impl Shard {
+    /// Takes over the state that was loaded from a partition of `__consumer_offsets`.
+    pub fn install_coordinator(&self, partition: i32, state: OffsetsPartition) {
+        self.coordinators.by_partition.borrow_mut().insert(partition, Rc::new(RefCell::new(state)));
+    }
+
+    pub(super) fn drop_coordinator(&self, partition: i32) {
+        self.coordinators.by_partition.borrow_mut().remove(&partition);
+    }
+
+    fn coordinator_of(&self, group_id: &str) -> Result<(Rc<Partition>, State), ErrorCode> {
+        let view = self.view();
+        let topic = view.topic(OFFSETS_TOPIC).ok_or(ErrorCode::CoordinatorNotAvailable)?;
+        let partition = group_partition(group_id, topic.partition_count());
+        let id = PartitionId { topic_id: topic.id, partition };
+        if view.shard_of(id) != Some(self.id) {
+            return Err(ErrorCode::NotCoordinator);
+        }
+        let log = self.partition(id).ok_or(ErrorCode::CoordinatorNotAvailable)?;
+        let metadata_bytes_max = self.config.offsets.metadata_bytes_max;
+        let state = Rc::clone(
+            self.coordinators
+                .by_partition
+                .borrow_mut()
+                .entry(partition)
+                .or_insert_with(|| Rc::new(RefCell::new(OffsetsPartition::new(metadata_bytes_max)))),
+        );
+        Ok((log, state))
+    }
+
+    /// Commits offsets of a group, as durable as `acks=all`: an error code for each item.
+    pub(super) async fn commit_offsets(&self, group: OffsetCommitGroup) -> Vec<ErrorCode> {
+        let count = group.items.len();
+        let (partition, state) = match self.coordinator_of(&group.group_id) {
+            Ok(found) => found,
+            Err(code) => return vec![code; count],
+        };
+        let now_ms = runtime::wall_ms();
+        let offsets: Vec<RequestedOffset<'_>> = group
+            .items
+            .iter()
+            .map(|item| RequestedOffset {
+                topic: &item.topic,
+                topic_id: item.topic_id,
+                partition: item.partition,
+                offset: item.offset.0,
+                leader_epoch: item.leader_epoch.0,
+                metadata: item.metadata.as_deref(),
+            })
+            .collect();
+        let request = CommitRequest {
+            group_id: &group.group_id,
+            generation_id: group.generation_id,
+            retention_time_ms: group.retention_time_ms,
+            version: group.api_version,
+            offsets: &offsets,
+        };
+        let judged = state.borrow().commit(&request, now_ms);
+        let commit = match judged {
+            Ok(commit) => commit,
+            Err(code) => return vec![code; count],
+        };
+        if commit.changes.is_empty() {
+            return commit.results;
+        }
+        let batch_bytes_max = partition.config().max_message_bytes as usize;
+        let mut appended = Err(ErrorCode::UnknownServerError);
+        let mut first_offset = None;
+        for batch in encode_changes(&commit.changes, now_ms, batch_bytes_max) {
+            appended = match partition.append(batch, Origin::Coordinator, now_ms) {
+                Ok(appended) => {
+                    first_offset.get_or_insert(appended.base_offset);
+                    Ok(appended.end_offset)
+                }
+                Err(error) => {
+                    tracing::error!(partition = %partition.name, "offsets could not be stored: {error}");
+                    Err(ErrorCode::CoordinatorNotAvailable)
+                }
+            };
+            if appended.is_err() {
+                break;
+            }
+        }
+        let end_offset = match appended {
+            Ok(end_offset) => end_offset,
+            Err(code) => return vec![code; count],
+        };
+        if let Err(error) = partition.wait_acknowledged(end_offset, -1).await {
+            tracing::error!(partition = %partition.name, "offsets could not be stored: {error}");
+            return vec![ErrorCode::CoordinatorNotAvailable; count];
+        }
+        let mut record_offset = first_offset.unwrap_or(Offset::ZERO).0;
+        let mut state = state.borrow_mut();
+        for change in commit.changes {
+            state.apply(change, record_offset);
+            record_offset += 1;
+        }
+        commit.results
+    }
+
+    /// What a group has committed, in the order asked for; a partition without an offset is told as -1.
+    pub(super) fn fetch_offsets(&self, group: &OffsetFetchGroup) -> Result<Vec<FetchedOffset>, ErrorCode> {
+        let (_, state) = self.coordinator_of(&group.group_id)?;
+        let state = state.borrow();
+        let view = self.view();
+        let row = |topic: &str, partition: i32| {
+            let topic_id = view.topic(topic).map(|image| image.id).unwrap_or_default();
+            match state.fetch(&group.group_id, topic, topic_id, partition, group.require_stable) {
+                Ok(found) => FetchedOffset::new(topic, partition, found),
+                Err(error) => FetchedOffset { error, ..FetchedOffset::new(topic, partition, None) },
+            }
+        };
+        Ok(match &group.partitions {
+            Some(asked) => asked
+                .iter()
+                .flat_map(|(topic, partitions)| partitions.iter().map(|partition| row(topic, *partition)))
+                .collect(),
+            None => state
+                .fetch_all(&group.group_id)
+                .flat_map(|(topic, partitions)| partitions.keys().map(|partition| row(topic, *partition)))
+                .collect(),
+        })
+    }
+}

@@ -1,0 +1,26 @@
+//! What the integration tests stand on: the real binary in a directory of its own (`broker`), librdkafka in a few
+//! calls (`client`), and a plain socket for what librdkafka cannot say (`wire`, `batch`).
+//!
+//! Environment:
+//! - `CORELANE_TEST_IO=direct|buffered`: `log.io` of every broker started.
+//! - `CORELANE_TEST_SETTINGS="k=v;k=v"`: further settings of every broker started.
+//! - `CORELANE_TEST_BROKER=kafka`: a real Apache Kafka in place of Corelane, to test the tests (needs Java, Maven).
+//! - `CORELANE_TEST_SEED=N`: the seed of random test data, which a failure prints.
+
+pub mod batch;
+pub mod broker;
+pub mod client;
+pub mod wire;
+
+pub use broker::Broker;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+/// Random test data that can be had again: the seed is printed, and shown by the test runner when the test fails.
+pub fn seeded() -> StdRng {
+    let seed =
+        std::env::var("CORELANE_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(rand::random::<u64>);
+    println!("CORELANE_TEST_SEED={seed}");
+    StdRng::seed_from_u64(seed)
+}
