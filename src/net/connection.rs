@@ -107,10 +107,7 @@ impl<S: Service> Connection<S> {
             self.stop(end);
         }
         loop {
-            let mut moved = match self.poll_send(cx) {
-                Ok(moved) => moved,
-                Err(_) => return Poll::Ready(End::Peer),
-            };
+            let Ok(mut moved) = self.poll_send(cx) else { return Poll::Ready(End::Peer) };
             moved |= self.poll_answers(cx);
             moved |= self.start_held();
             moved |= self.start_send();
