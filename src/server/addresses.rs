@@ -5,9 +5,14 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::time::Duration;
 
 use super::StartError;
 use crate::config::{BrokerConfig, HostPort, Listener, ShardListeners};
+use crate::runtime::{clock, threads};
+
+/// How long a port may stay taken after the process that had it was killed.
+const RELEASE_MAX: Duration = Duration::from_secs(2);
 
 /// A listener with its ports known: what shards bind and what clients are told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +72,7 @@ fn bind(listener: &str, wanted: &HostPort) -> Result<TcpListener, StartError> {
     };
     let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
     for address in candidates {
-        match TcpListener::bind(address) {
+        match bind_patiently(address) {
             Ok(socket) => return Ok(socket),
             Err(error) => {
                 let in_use = error.kind() == ErrorKind::AddrInUse;
@@ -79,6 +84,20 @@ fn bind(listener: &str, wanted: &HostPort) -> Result<TcpListener, StartError> {
         }
     }
     Err(unusable(listener, wanted, last))
+}
+
+/// The kernel closes what a ring held after its process has ended: for some milliseconds the port of a broker that
+/// was killed is still taken, and a restart must not fail for that.
+fn bind_patiently(address: SocketAddr) -> io::Result<TcpListener> {
+    let deadline = clock::now() + RELEASE_MAX;
+    loop {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && clock::now() < deadline => {
+                threads::block_for(Duration::from_millis(10));
+            }
+            bound => return bound,
+        }
+    }
 }
 
 fn unusable(listener: &str, address: &HostPort, error: io::Error) -> StartError {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::catalog::features::CATALOG_FEATURES;
 use crate::catalog::{self, Catalog, CatalogError, CatalogOptions};
+use crate::config::FlushAcks;
 use crate::coordinator::OffsetsPartition;
 use crate::log::{
     self, CleanShutdownMarks, DirCheckpoints, DirState, LoadError, LoadOptions, LoadedLog, LogScanner,
@@ -19,9 +20,14 @@ use crate::types::{LeaderEpoch, PartitionId, ShardId, TopicPartition};
 
 use super::{Start, StartError};
 
-/// How far unflushed writes of a partition can reach behind its flushed end: what the appender allows, or one batch of
-/// the largest size that is taken.
-const COMMIT_REACH_BYTES: u64 = log::COMMIT_REACH_BYTES + (256 << 20);
+/// How far writes of a partition that no flush has covered can reach: what the appender lets stand unflushed, and a
+/// batch as large as a request can be. Without flushes the kernel writes back in any order, however much.
+fn commit_reach_bytes(start: &Start) -> u64 {
+    if start.config.log.flush_acks == FlushAcks::None {
+        return u64::MAX;
+    }
+    log::COMMIT_REACH_BYTES + start.config.network.request_bytes_max as u64
+}
 
 /// Partitions that take longer than this to load are worth a line about how far it is.
 const PROGRESS_AFTER_MS: i64 = 1000;
@@ -43,7 +49,7 @@ pub fn load(start: &Start) -> Result<Found, StartError> {
     let directory = &start.directory.path;
     let failed = |error: LoadError| load_error(directory, error);
     let marks = CleanShutdownMarks::new(directory);
-    let state = marks.begin(COMMIT_REACH_BYTES).map_err(failed)?;
+    let state = marks.begin(commit_reach_bytes(start)).map_err(failed)?;
     let loaded = Catalog::bootstrap_or_load(&catalog_options(start, state)).map_err(|error| match error {
         CatalogError::NodeId { path, stored, configured } => StartError::NodeIdDiffers { path, stored, configured },
         other => StartError::Damaged { path: directory.clone(), what: other.to_string() },
@@ -63,7 +69,7 @@ pub fn load(start: &Start) -> Result<Found, StartError> {
         tracing::info!("The last stop was not clean: recovering {} partitions", options.len());
     }
     let (logs, offline) = load_logs(start, &options);
-    marks.loaded(COMMIT_REACH_BYTES).map_err(failed)?;
+    marks.loaded(commit_reach_bytes(start)).map_err(failed)?;
     let coordinators = load_offsets(start, &view, &logs)?;
     Ok(Found {
         marks,
