@@ -5,9 +5,15 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::StartError;
 use crate::config::{BrokerConfig, HostPort, Listener, ShardListeners};
+
+/// How long a port may still be held by a broker that was killed: the kernel takes a ring apart behind its process's
+/// back, and until that is done the ring's pending accept keeps the listening socket.
+const BIND_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A listener with its ports known: what shards bind and what clients are told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,8 +72,9 @@ fn bind(listener: &str, wanted: &HostPort) -> Result<TcpListener, StartError> {
         resolved.map_err(|error| unusable(listener, wanted, error))?.collect()
     };
     let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
+    let deadline = Instant::now() + BIND_PATIENCE;
     for address in candidates {
-        match TcpListener::bind(address) {
+        match bind_until(address, deadline) {
             Ok(socket) => return Ok(socket),
             Err(error) => {
                 let in_use = error.kind() == ErrorKind::AddrInUse;
@@ -79,6 +86,18 @@ fn bind(listener: &str, wanted: &HostPort) -> Result<TcpListener, StartError> {
         }
     }
     Err(unusable(listener, wanted, last))
+}
+
+/// Binds, trying again while the address is in use, until the deadline.
+fn bind_until(address: SocketAddr, deadline: Instant) -> io::Result<TcpListener> {
+    loop {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            bound => return bound,
+        }
+    }
 }
 
 fn unusable(listener: &str, address: &HostPort, error: io::Error) -> StartError {
