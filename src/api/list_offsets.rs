@@ -5,6 +5,7 @@
 //! Not done: tiered storage (-5 and -6 find nothing).
 
 use crate::error_code::ErrorCode;
+use crate::partition::timestamp;
 use crate::protocol::list_offsets::{
     ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse,
 };
@@ -27,6 +28,9 @@ pub async fn handle(context: Context, request: ListOffsetsRequest) -> Outcome<Li
                 let id = image.map(|image| PartitionId { topic_id: image.id, partition: partition.partition_index });
                 let owner = id.and_then(|id| Some((id, view.shard_of(id)?)));
                 let place = match owner {
+                    _ if context.version < first_version(partition.timestamp) => {
+                        Scattered::Failed(ErrorCode::UnsupportedVersion)
+                    }
                     None => Scattered::Failed(ErrorCode::UnknownTopicOrPartition),
                     Some((id, shard)) => scatter.add(
                         shard,
@@ -78,4 +82,16 @@ pub async fn handle(context: Context, request: ListOffsetsRequest) -> Outcome<Li
         })
         .collect();
     Outcome::Answer(ListOffsetsResponse { topics, ..Default::default() })
+}
+
+/// The first version that knows a timestamp; none knows those below the special ones.
+fn first_version(asked: i64) -> i16 {
+    match asked {
+        timestamp::MAX => 7,
+        timestamp::EARLIEST_LOCAL => 8,
+        timestamp::LATEST_TIERED => 9,
+        timestamp::EARLIEST_PENDING_UPLOAD => 11,
+        below if below < timestamp::EARLIEST_PENDING_UPLOAD => i16::MAX,
+        _ => 0,
+    }
 }

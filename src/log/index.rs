@@ -359,3 +359,125 @@ fn relative(base_offset: Offset, offset: Offset) -> Option<u32> {
     let relative = offset.0.checked_sub(base_offset.0)?;
     i32::try_from(relative).ok().and_then(|relative| u32::try_from(relative).ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const BASE: Offset = Offset(1000);
+
+    #[test]
+    fn files_are_as_kafka_writes_them() {
+        let mut offsets = OffsetIndex::new(BASE, 1024);
+        offsets.append(Offset(1041), 4112);
+        offsets.append(Offset(1099), 8290);
+        assert_eq!(offsets.encode(), [0, 0, 0, 41, 0, 0, 0x10, 0x10, 0, 0, 0, 99, 0, 0, 0x20, 0x62]);
+        let mut times = TimeIndex::new(BASE, 1024);
+        times.maybe_append(TimestampOffset { timestamp: 0x0192_0000_0001, offset: Offset(1041) });
+        assert_eq!(times.encode(), [0, 0, 1, 0x92, 0, 0, 0, 1, 0, 0, 0, 41]);
+        // With the room that Kafka preallocates.
+        let mut file = offsets.encode();
+        file.resize(1024, 0);
+        assert_eq!(OffsetIndex::decode(BASE, &file, 10_000, 1024), Ok(offsets));
+        let mut file = times.encode();
+        file.resize(1020, 0);
+        assert_eq!(TimeIndex::decode(BASE, &file, Offset(1042), 1024), Ok(times));
+    }
+
+    #[test]
+    fn what_does_not_rise_is_left_out() {
+        let mut offsets = OffsetIndex::new(BASE, 1024);
+        for (offset, position) in [(1005, 10), (1005, 20), (1004, 30), (1006, 10), (999, 40), (1007, 50)] {
+            offsets.append(Offset(offset), position);
+        }
+        offsets.append(BASE.plus(i64::from(i32::MAX) + 1), 60);
+        assert_eq!(offsets.len(), 2);
+        let mut times = TimeIndex::new(BASE, 1024);
+        for (timestamp, offset) in [(-1, 1001), (0, 1002), (0, 1003), (5, 1002), (5, 1003), (4, 1004)] {
+            times.maybe_append(TimestampOffset { timestamp, offset: Offset(offset) });
+        }
+        assert_eq!(times.len(), 2);
+        assert_eq!(times.last(), Some(TimestampOffset { timestamp: 5, offset: Offset(1003) }));
+    }
+
+    #[test]
+    fn a_full_index_asks_for_a_roll_and_keeps_a_slot_for_it() {
+        let config = LogConfig { segment_index_bytes: 36, index_interval_bytes: 0, ..LogConfig::default() };
+        let mut indexes = SegmentIndexes::new(BASE, &config);
+        let mut batches = 0;
+        while !indexes.is_full() {
+            let (position, last_offset) = (batches * 100, BASE.plus(i64::from(batches)));
+            indexes.note(IndexedBatch { position, size: 100, last_offset, max_timestamp: i64::from(batches) }, 0);
+            batches += 1;
+        }
+        assert_eq!(indexes.times.len(), 2);
+        indexes.note(IndexedBatch { position: 900, size: 9, last_offset: Offset(1009), max_timestamp: 99 }, 0);
+        assert_eq!(indexes.times.len(), 2);
+        indexes.seal();
+        assert_eq!(indexes.times.last(), Some(TimestampOffset { timestamp: 99, offset: Offset(1009) }));
+        indexes.seal();
+        assert_eq!(indexes.times.len(), 3);
+    }
+
+    #[test]
+    fn what_is_no_index_is_refused() {
+        let decode = |bytes: &[u8]| OffsetIndex::decode(BASE, bytes, 5000, 1024).unwrap_err();
+        let entry = |offset: u32, position: u32| [offset.to_be_bytes(), position.to_be_bytes()].concat();
+        assert_eq!(decode(&[1; 9]), IndexDamage::Size { bytes: 9 });
+        assert_eq!(decode(&[entry(5, 100), entry(5, 200)].concat()), IndexDamage::Order { entry: 1 });
+        assert_eq!(decode(&[entry(5, 100), entry(6, 100)].concat()), IndexDamage::Order { entry: 1 });
+        assert_eq!(decode(&[entry(5, 100), entry(0, 0), entry(6, 200)].concat()), IndexDamage::Order { entry: 1 });
+        assert_eq!(decode(&entry(5, 5000)), IndexDamage::Position { entry: 0 });
+        let mut time = 7i64.to_be_bytes().to_vec();
+        time.extend_from_slice(&50u32.to_be_bytes());
+        assert_eq!(TimeIndex::decode(BASE, &time, Offset(1050), 1024), Err(IndexDamage::Offset { entry: 0 }));
+        assert!(TimeIndex::decode(BASE, &time, Offset(1051), 1024).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn lookups_find_where_to_begin(
+            batches in prop::collection::vec((1..10i64, 60..3000u32, 0..1000i64), 1..200),
+            interval in 0..5000u32,
+            target in 0..1200i64,
+        ) {
+            let config = LogConfig::default();
+            let mut indexes = SegmentIndexes::new(BASE, &config);
+            let (mut offset, mut position) = (BASE, 0);
+            let mut noted = Vec::new();
+            for (records, size, max_timestamp) in batches {
+                let batch = IndexedBatch { position, size, last_offset: offset.plus(records - 1), max_timestamp };
+                indexes.note(batch, interval);
+                noted.push((offset, batch));
+                offset = offset.plus(records);
+                position += size;
+            }
+            let end = offset;
+            let file = indexes.offsets.encode();
+            let decoded = OffsetIndex::decode(BASE, &file, u64::from(position), config.segment_index_bytes);
+            prop_assert_eq!(decoded.as_ref(), Ok(&indexes.offsets));
+            indexes.seal();
+            let file = indexes.times.encode();
+            let decoded = TimeIndex::decode(BASE, &file, end, config.segment_index_bytes);
+            prop_assert_eq!(decoded.as_ref(), Ok(&indexes.times));
+
+            // Whoever looks for an offset begins at a batch, at or before the one that holds it.
+            let wanted = BASE.plus(target);
+            let found = indexes.offsets.lookup(wanted).position;
+            prop_assert!(noted.iter().any(|(_, batch)| batch.position == found));
+            for (base, batch) in &noted {
+                if *base <= wanted && wanted <= batch.last_offset {
+                    prop_assert!(found <= batch.position);
+                }
+            }
+            // Whoever looks for a timestamp may pass over all batches up to the entry's offset.
+            let before = indexes.times.lookup(target - 1).map(|entry| entry.offset);
+            for (_, batch) in &noted {
+                prop_assert!(Some(batch.last_offset) > before || batch.max_timestamp < target);
+            }
+            let largest = noted.iter().map(|(_, batch)| batch.max_timestamp).max();
+            prop_assert_eq!(indexes.times.last().map(|entry| entry.timestamp), largest);
+        }
+    }
+}

@@ -102,17 +102,22 @@ pub enum DamageKind {
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is damaged at byte {}, offset {}: ", self.segment.display(), self.position, self.offset)?;
+        let segment = self.segment.display();
+        write!(f, "{segment} is damaged at byte {}, offset {}: ", self.position, self.offset)?;
         match &self.kind {
             DamageKind::BelowRecoveryPoint { recovery_point } => {
-                write!(f, "everything below offset {recovery_point} had been flushed")
+                write!(f, "everything below offset {recovery_point} had been flushed")?;
             }
             DamageKind::ValidBatchBehind { segment, position, base_offset } => write!(
                 f,
                 "a valid batch with offset {base_offset} lies behind it ({} at byte {position})",
                 segment.display()
-            ),
+            )?,
         }
+        write!(
+            f,
+            "; the partition stays offline and its files as they are: kafka-dump-log --files {segment} shows them"
+        )
     }
 }
 

@@ -291,3 +291,86 @@ impl LogScanner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{batch, write_segment};
+    use super::*;
+
+    fn offsets(dir: &Path, from: i64, end: i64) -> Vec<i64> {
+        let mut scanner = LogScanner::open(dir, Offset(from), Offset(end)).unwrap();
+        let mut offsets = Vec::new();
+        while let Some((header, bytes)) = scanner.next_batch().unwrap() {
+            assert_eq!(BatchHeader::parse(bytes), Ok(header));
+            assert_eq!(bytes.len(), header.size());
+            offsets.push(header.base_offset.0);
+        }
+        offsets
+    }
+
+    #[test]
+    fn a_log_is_read_over_its_segments() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        assert_eq!(offsets(dir, 0, 10), [0; 0]);
+        write_segment(dir, 5, &[batch(5, 2, 0, b"a"), batch(7, 3, 0, b"b")].concat());
+        write_segment(dir, 10, b"");
+        write_segment(dir, 12, &[batch(12, 1, 0, b"c"), batch(13, 1, 0, b"d")].concat());
+        assert_eq!(offsets(dir, 0, 100), [5, 7, 12, 13]);
+        assert_eq!(offsets(dir, 8, 100), [7, 12, 13], "a batch that holds the offset");
+        assert_eq!(offsets(dir, 11, 100), [12, 13]);
+        assert_eq!(offsets(dir, 5, 13), [5, 7, 12]);
+        assert_eq!(offsets(dir, 14, 100), [0; 0]);
+    }
+
+    #[test]
+    fn batches_of_any_size_are_read_in_pieces() {
+        let dir = tempfile::tempdir().unwrap();
+        let sizes = [1, 5000, READ_BYTES_MAX - 100, READ_BYTES_MAX, 3 * READ_BYTES_MAX, 10, 300_000, 1];
+        let batches: Vec<Vec<u8>> =
+            sizes.iter().enumerate().map(|(at, &size)| batch(at as i64, 1, 0, &vec![7; size])).collect();
+        write_segment(dir.path(), 0, &batches.concat());
+        let mut scanner = SegmentScanner::open(&names::log_file(dir.path(), Offset(0))).unwrap();
+        for with_crc in [false, true, true] {
+            for (at, expected) in batches.iter().enumerate() {
+                let header = scanner.advance().unwrap().unwrap();
+                assert_eq!((header.base_offset.0, header.size()), (at as i64, expected.len()));
+                if with_crc {
+                    scanner.check_crc().unwrap();
+                }
+                if at % 2 == 0 {
+                    assert_eq!(scanner.bytes().unwrap(), expected);
+                }
+            }
+            assert!(scanner.advance().unwrap().is_none());
+            scanner.seek(0);
+        }
+    }
+
+    #[test]
+    fn what_is_no_batch_ends_the_scan_where_it_begins() {
+        let dir = tempfile::tempdir().unwrap();
+        let batches = [batch(0, 1, 0, b"a"), batch(1, 1, 0, &vec![7; READ_BYTES_MAX])].concat();
+        let first = batch(0, 1, 0, b"a").len();
+        let path = names::log_file(dir.path(), Offset(0));
+        let mut garbled = batches.clone();
+        garbled[first + 50_000] ^= 1;
+        std::fs::write(&path, &garbled).unwrap();
+        let mut scanner = SegmentScanner::open(&path).unwrap();
+        scanner.advance().unwrap();
+        scanner.advance().unwrap();
+        let broken = scanner.check_crc().unwrap_err();
+        assert!(
+            matches!(broken, ScanError::Broken { position, what: BatchError::Crc { .. }, .. }
+            if position == first as u64),
+            "{broken}"
+        );
+        for cut in [first + 1, first + 16, first + 60, batches.len() - 1] {
+            std::fs::write(&path, &batches[..cut]).unwrap();
+            let mut scanner = SegmentScanner::open(&path).unwrap();
+            scanner.advance().unwrap();
+            assert!(matches!(scanner.advance(), Err(ScanError::Broken { what: BatchError::Cut { .. }, .. })), "{cut}");
+            assert_eq!(scanner.end_position(), first as u64);
+        }
+    }
+}

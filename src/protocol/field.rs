@@ -1,4 +1,4 @@
-//! How each Rust type stands on the wire: the types that field lines of [`messages!`](super::schema) may have.
+//! How each Rust type stands on the wire: the types that field lines of `messages!` may have.
 
 use bytes::Bytes;
 

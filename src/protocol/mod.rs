@@ -1,8 +1,8 @@
 //! Kafka's wire format. Pure: no I/O, no clock, no state.
 //!
 //! Reading order: [`Str`] and [`Records`] are what messages hold besides numbers; [`Reader`] and [`Writer`] know the
-//! primitives; `field` says how each Rust type stands on the wire; `schema` has the [`messages!`] macro, which makes a
-//! struct with its codec from lines that read like Kafka's JSON schemas; [`messages`] has one file per API;
+//! primitives; `field` says how each Rust type stands on the wire; `schema` has the macro `messages!`, which makes a
+//! struct with its codec from lines that read like Kafka's JSON schemas; [`mod@messages`] has one file per API;
 //! [`RequestHeader`] and [`ResponseHeader`] stand before them in a frame.
 //!
 //! What comes from the network never panics and never makes us allocate what it claims: an array is refused unless

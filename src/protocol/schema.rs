@@ -16,7 +16,7 @@
 //!
 //! | Kafka's schema | here |
 //! |---|---|
-//! | `"type": "request"`, `"response"`; any other (`"data"`, `"metadata"`, ...) | `request`, `response` with the API's [`ApiKey`](super::ApiKey) in parentheses; `data` without |
+//! | `"type": "request"`, `"response"`; any other (`"data"`, `"metadata"`, ...) | `request`, `response` with the API's [`ApiKey`] in parentheses; `data` without |
 //! | `"validVersions": "4-18"` | `[4-18]` after the name |
 //! | `"flexibleVersions": "12+"`, `"none"` | `flexible [12+]`, `flexible [none]` |
 //! | `"versions": "3+"`, `"ignorable": true` | `[3+]`, `[3+ ignorable]` after the type |
@@ -307,17 +307,15 @@ macro_rules! messages {
             const KIND: $crate::protocol::Kind = $crate::protocol::Kind::Struct(&Self::STRUCT_SCHEMA);
 
             fn size_min(format: $crate::protocol::Format) -> usize {
-                #[allow(unused_mut, reason = "a struct may have no field")]
-                let mut size = usize::from(format.flexible);
-                $(
-                    if $crate::protocol::messages!(@versions $versions).contains(format.version)
-                        && !$crate::protocol::messages!(@tagged [$($tag)?] $tagged $versions)
-                            .contains(format.version)
+                usize::from(format.flexible) $(
+                    + if $crate::protocol::messages!(@versions $versions).contains(format.version)
+                        && !$crate::protocol::messages!(@tagged [$($tag)?] $tagged $versions).contains(format.version)
                     {
-                        size += <$ty as $crate::protocol::Field>::size_min(format);
+                        <$ty as $crate::protocol::Field>::size_min(format)
+                    } else {
+                        0
                     }
                 )*
-                size
             }
 
             fn read(

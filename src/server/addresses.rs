@@ -5,15 +5,14 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::StartError;
 use crate::config::{BrokerConfig, HostPort, Listener, ShardListeners};
+use crate::runtime::{clock, threads};
 
-/// How long a port may still be held by a broker that was killed: the kernel takes a ring apart behind its process's
-/// back, and until that is done the ring's pending accept keeps the listening socket.
-const BIND_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a port may stay taken after the process that had it was killed.
+const RELEASE_MAX: Duration = Duration::from_secs(2);
 
 /// A listener with its ports known: what shards bind and what clients are told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,9 +71,8 @@ fn bind(listener: &str, wanted: &HostPort) -> Result<TcpListener, StartError> {
         resolved.map_err(|error| unusable(listener, wanted, error))?.collect()
     };
     let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
-    let deadline = Instant::now() + BIND_PATIENCE;
     for address in candidates {
-        match bind_until(address, deadline) {
+        match bind_patiently(address) {
             Ok(socket) => return Ok(socket),
             Err(error) => {
                 let in_use = error.kind() == ErrorKind::AddrInUse;
@@ -88,12 +86,14 @@ fn bind(listener: &str, wanted: &HostPort) -> Result<TcpListener, StartError> {
     Err(unusable(listener, wanted, last))
 }
 
-/// Binds, trying again while the address is in use, until the deadline.
-fn bind_until(address: SocketAddr, deadline: Instant) -> io::Result<TcpListener> {
+/// The kernel closes what a ring held after its process has ended: for some milliseconds the port of a broker that
+/// was killed is still taken, and a restart must not fail for that.
+fn bind_patiently(address: SocketAddr) -> io::Result<TcpListener> {
+    let deadline = clock::now() + RELEASE_MAX;
     loop {
         match TcpListener::bind(address) {
-            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
-                thread::sleep(Duration::from_millis(10));
+            Err(error) if error.kind() == ErrorKind::AddrInUse && clock::now() < deadline => {
+                threads::block_for(Duration::from_millis(10));
             }
             bound => return bound,
         }

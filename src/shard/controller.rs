@@ -156,7 +156,7 @@ impl Controller {
             .collect();
         let mut rows: Vec<(String, Result<CreatedTopic, CommandError>)> = {
             let catalog = self.catalog.borrow();
-            commands::create_topics(catalog.image(), config.settings(), &rules, &wanted, KafkaUuid::random)
+            commands::create_topics(catalog.image(), config.settings(), rules, &wanted, KafkaUuid::random)
                 .into_iter()
                 .map(|(name, row)| (name.to_string(), row))
                 .collect()

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::error_code::ErrorCode;
-use crate::log::LogError;
+use crate::log::{LogError, OffsetReached};
 use crate::partition::{AppendError, Appended, Origin, Partition, ReadError};
 use crate::runtime;
 use crate::types::{LeaderEpoch, Offset, PartitionId, ShardId};
@@ -53,7 +53,10 @@ impl Shard {
         for item in batches.items {
             begun.push(match self.partition(item.partition) {
                 Some(partition) => match partition.append(item.records, origin, now_ms) {
-                    Ok(appended) => BegunAppend::Waiting(partition, appended),
+                    Ok(appended) => {
+                        let reached = partition.wait_acknowledged(appended.end_offset, batches.acks);
+                        BegunAppend::Waiting(partition, appended, reached)
+                    }
                     Err(error) => BegunAppend::Failed(refused(&partition, &error)),
                 },
                 None => BegunAppend::Failed(ProduceOutcome {
@@ -65,7 +68,7 @@ impl Shard {
                 }),
             });
         }
-        Begun::Produce(batches.acks, begun)
+        Begun::Produce(begun)
     }
 
     /// Why a partition cannot be served here.
@@ -196,19 +199,19 @@ impl Shard {
 
 /// A request whose synchronous part is done.
 pub(super) enum Begun {
-    Produce(i16, Vec<BegunAppend>),
+    Produce(Vec<BegunAppend>),
     Rest(ShardId, Box<ShardRequest>),
 }
 
 pub(super) enum BegunAppend {
-    Waiting(Rc<Partition>, Appended),
+    Waiting(Rc<Partition>, Appended, OffsetReached),
     Failed(ProduceOutcome),
 }
 
 impl Begun {
     pub(super) async fn finish(self, shard: &Rc<Shard>) -> ShardReply {
         let (from, request) = match self {
-            Begun::Produce(acks, appends) => return ShardReply::Produced(finish_produce(acks, appends).await),
+            Begun::Produce(appends) => return ShardReply::Produced(finish_produce(appends).await),
             Begun::Rest(from, request) => (from, *request),
         };
         match request {
@@ -238,13 +241,13 @@ impl Begun {
     }
 }
 
-async fn finish_produce(acks: i16, appends: Vec<BegunAppend>) -> Vec<ProduceOutcome> {
+async fn finish_produce(appends: Vec<BegunAppend>) -> Vec<ProduceOutcome> {
     let mut outcomes = Vec::with_capacity(appends.len());
     for append in appends {
         outcomes.push(match append {
             BegunAppend::Failed(outcome) => outcome,
-            BegunAppend::Waiting(partition, appended) => {
-                match partition.wait_acknowledged(appended.end_offset, acks).await {
+            BegunAppend::Waiting(partition, appended, reached) => {
+                match reached.await {
                     Ok(()) => ProduceOutcome {
                         error: None,
                         base_offset: appended.base_offset,

@@ -1,5 +1,6 @@
 //! Directories that Apache Kafka wrote.
 
+use super::super::super::partition_metadata;
 use super::*;
 
 /// A compacted log as Kafka leaves it: gaps everywhere, index files with preallocated room, a stray `.swap`.
@@ -68,4 +69,59 @@ fn a_crash_of_another_broker_is_recovered_from() {
     let loaded = partition.load();
     assert_eq!(partition.batches(&loaded), &batches[..3]);
     assert_eq!(loaded.log_end_offset, Offset(13));
+}
+
+/// A partition that Apache Kafka 4.3.1 wrote, with `index.interval.bytes=200`, and stopped.
+fn golden(dir: &Path) {
+    let files: [(&str, &[u8]); 6] = [
+        ("00000000000000000000.log", include_bytes!("golden/00000000000000000000.log")),
+        ("00000000000000000000.index", include_bytes!("golden/00000000000000000000.index")),
+        ("00000000000000000000.timeindex", include_bytes!("golden/00000000000000000000.timeindex")),
+        ("00000000000000000090.snapshot", include_bytes!("golden/00000000000000000090.snapshot")),
+        ("leader-epoch-checkpoint", include_bytes!("golden/leader-epoch-checkpoint")),
+        ("partition.metadata", include_bytes!("golden/partition.metadata")),
+    ];
+    for (name, bytes) in files {
+        std::fs::write(dir.join(name), bytes).unwrap();
+    }
+}
+
+#[test]
+fn index_files_made_anew_equal_kafkas() {
+    let mut partition = Partition::new();
+    partition.options.topic_id = partition_metadata::parse(include_bytes!("golden/partition.metadata")).unwrap();
+    partition.options.config.index_interval_bytes = 200;
+    partition.options.adopted = true;
+    partition.options.recovery_point = Offset(90);
+    golden(partition.dir());
+    let kafkas = partition.content();
+    for clean in [true, false] {
+        for lost in [
+            &[][..],
+            &["00000000000000000000.index"],
+            &["00000000000000000000.timeindex", "00000000000000000090.snapshot", "leader-epoch-checkpoint"],
+        ] {
+            golden(partition.dir());
+            for name in lost {
+                std::fs::remove_file(partition.path(name)).unwrap();
+            }
+            let snapshot_lost = lost.len() > 1;
+            partition.options.clean = clean;
+            let loaded = load_unsynced(&partition.options);
+            assert_eq!(loaded.log_end_offset, Offset(90));
+            assert_eq!((loaded.sealed.len(), loaded.active.base_offset), (1, Offset(90)));
+            assert_eq!(loaded.epochs, epochs(&[(0, 0)]));
+            assert_eq!(loaded.producers.encode_snapshot(), include_bytes!("golden/00000000000000000090.snapshot"));
+            for (name, bytes) in &kafkas {
+                if !(snapshot_lost && name.ends_with("snapshot")) {
+                    assert_eq!(
+                        &std::fs::read(partition.path(name)).unwrap(),
+                        bytes,
+                        "{name}, clean: {clean}, {lost:?}"
+                    );
+                }
+            }
+            std::fs::remove_file(partition.path("00000000000000000090.log")).unwrap();
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::super::index::{IndexedBatch, SegmentIndexes};
+use super::super::super::names::FileKind;
 use super::super::super::producers::ProducerTable;
 use super::super::super::recovery::write_indexes;
 use super::*;
@@ -169,7 +170,7 @@ proptest! {
         partition.write(base.0, &room);
         if !keep_indexes {
             for (name, _) in partition.content() {
-                if !name.ends_with(".log") {
+                if !matches!(FileKind::of(&name), FileKind::Log(_)) {
                     std::fs::remove_file(partition.path(&name)).unwrap();
                 }
             }
