@@ -136,7 +136,7 @@ start_broker() {
         >>"$scratch/broker.log" 2>&1 </dev/null &
     broker_pid=$!
     for _ in $(seq 1 600); do
-        if tail -n +"$((seen + 1))" "$scratch/broker.log" | grep -qi ready; then return; fi
+        if tail -n +"$((seen + 1))" "$scratch/broker.log" | grep -q "Ready after"; then return; fi
         if ! kill -0 "$broker_pid" 2>/dev/null; then break; fi
         sleep 0.1
     done

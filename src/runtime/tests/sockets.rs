@@ -162,7 +162,7 @@ fn a_peer_that_is_not_read_does_not_starve_the_others() {
             for _ in 0..8 {
                 let (client, server) = pair().await;
                 // Reads once, then never again.
-                drop(client.send_lazy(vec![Bytes::from(vec![1u8; 300_000])]));
+                drop(spawn(client.send_lazy(vec![Bytes::from(vec![1u8; 300_000])])));
                 let first = server.recv().await.unwrap().len();
                 lazy.push((client, server, first));
             }
