@@ -77,8 +77,8 @@ fn sources() -> Vec<Source> {
             let path = file.strip_prefix(root().join("src")).expect("under src").to_string_lossy().replace('\\', "/");
             let module = path.split('/').next().expect("a first part").trim_end_matches(".rs").to_owned();
             let code_with_tests = without_comments_and_strings(&text);
-            // A file of tests is named so; elsewhere tests are the last thing in a file.
-            let is_tests = path.ends_with("/tests.rs") || path.contains("/tests/");
+            // A file or folder of tests is named so; elsewhere tests are the last thing in a file.
+            let is_tests = path.split('/').any(|part| part.trim_end_matches(".rs").ends_with("tests"));
             let code = if is_tests {
                 String::new()
             } else {
