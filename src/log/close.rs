@@ -63,7 +63,7 @@ impl Log {
         self.shard().tails.forget_from(self, Offset(0));
         self.shard().indexes.forget(self.key());
         let dir = self.dir();
-        let unique: String = KafkaUuid::random().0.iter().map(|byte| format!("{byte:02x}")).collect();
+        let unique = format!("{:032x}", u128::from_be_bytes(KafkaUuid::random().0));
         let gone: Arc<std::path::Path> =
             dir.with_file_name(names::delete_dir_name(self.topic_partition(), &unique)).into();
         let (from, to) = (Arc::clone(&dir), Arc::clone(&gone));

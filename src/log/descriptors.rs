@@ -76,7 +76,7 @@ impl Descriptors {
 
     /// Whether so many are in use that no more should be opened now.
     pub fn is_overdrawn(&self) -> bool {
-        self.open.borrow().len() >= self.budget + self.budget / 4 + 1
+        self.open.borrow().len() > self.budget + self.budget / 4
     }
 
     pub fn is_over_budget(&self) -> bool {

@@ -63,15 +63,12 @@ impl LogShard {
         let mut unflushed = self.flusher.unflushed.borrow_mut();
         // Where the log's last entry is, if it is one of this set.
         let same = log.flush_slot().get().and_then(|at| unflushed.get_mut(at as usize));
-        match same.filter(|entry| entry.base_offset == base_offset) {
-            Some(entry) => {
-                entry.end_offset = entry.end_offset.max(end_offset);
-                entry.bytes += bytes;
-            }
-            None => {
-                log.flush_slot().set(Some(unflushed.len() as u32));
-                unflushed.push(Unflushed { log: Rc::clone(log), base_offset, file: file.clone(), end_offset, bytes });
-            }
+        if let Some(entry) = same.filter(|entry| entry.base_offset == base_offset) {
+            entry.end_offset = entry.end_offset.max(end_offset);
+            entry.bytes += bytes;
+        } else {
+            log.flush_slot().set(Some(unflushed.len() as u32));
+            unflushed.push(Unflushed { log: Rc::clone(log), base_offset, file: file.clone(), end_offset, bytes });
         }
         drop(unflushed);
         self.run_flusher();

@@ -33,6 +33,7 @@ pub mod index;
 mod live_tests;
 mod load;
 pub mod loaded;
+#[expect(clippy::module_inception, reason = "it holds the type of that name")]
 pub mod log;
 pub mod log_shard;
 mod look_behind;

@@ -51,12 +51,10 @@ impl Job {
         {
             faults.check(FaultOp::Allocate)?;
         }
+        let flags = OpenFlags { create: self.create, ..OpenFlags::READ_WRITE }.direct(self.direct);
         let file = match self.file {
             Some(file) => file,
-            None => {
-                let flags = OpenFlags { create: self.create, ..OpenFlags::READ_WRITE }.direct(self.direct);
-                Arc::new(fs::open(&self.path, flags)?)
-            }
+            None => Arc::new(fs::open(&self.path, flags)?),
         };
         if let Some(end) = self.cut_to {
             fs::truncate(&file, end)?;

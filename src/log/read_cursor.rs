@@ -59,10 +59,6 @@ impl Cursors {
         }
         self.list.push(cursor);
     }
-
-    pub fn clear(&mut self) {
-        self.list = Vec::new();
-    }
 }
 
 impl Cursor {

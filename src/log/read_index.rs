@@ -129,31 +129,28 @@ impl Log {
             IndexKind::Time => names::time_index_file(&self.dir(), view.base_offset),
         };
         let key = (self.key(), view.base_offset, kind);
-        let file = match cache.known(key) {
-            Some(known) => known,
-            None => {
-                let stat_path = path.clone();
-                match offload(move || fs::open(&stat_path, OpenFlags::READ).and_then(|file| fs::file_size(&file))).await
-                {
-                    Ok(bytes) => cache.learn(key, bytes),
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                    Err(error) => return Err(LogError::io("read", &path, &error)),
-                }
+        let file = if let Some(known) = cache.known(key) {
+            known
+        } else {
+            let path_there = path.clone();
+            let size = offload(move || fs::open(&path_there, OpenFlags::READ).and_then(|file| fs::file_size(&file)));
+            match size.await {
+                Ok(bytes) => cache.learn(key, bytes),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(LogError::io("read", &path, &error)),
             }
         };
         let Ok(index) = SealedIndex::new(kind, view.base_offset, file.bytes) else { return Ok(self.unusable(&path)) };
         let mut search = begin(&index);
         while let Some(block) = search.wants() {
             let known = cache.blocks.borrow_mut().get(file.id, block.number);
-            let bytes = match known {
-                Some(bytes) => bytes,
-                None => {
-                    let bytes = read_block(path.clone(), block.position, block.len)
-                        .await
-                        .map_err(|error| LogError::io("read", &path, &error))?;
-                    cache.blocks.borrow_mut().put(file.id, block.number, Arc::clone(&bytes));
-                    bytes
-                }
+            let bytes = if let Some(bytes) = known {
+                bytes
+            } else {
+                let read = read_block(path.clone(), block.position, block.len).await;
+                let bytes = read.map_err(|error| LogError::io("read", &path, &error))?;
+                cache.blocks.borrow_mut().put(file.id, block.number, Arc::clone(&bytes));
+                bytes
             };
             if search.give(&bytes).is_err() {
                 return Ok(self.unusable(&path));

@@ -63,10 +63,9 @@ impl Log {
 
     /// The record with the greatest timestamp below the high watermark (KIP-734); the first one if several have it.
     pub async fn offset_of_max_timestamp(self: &Rc<Self>) -> Result<Option<RecordTime>, LogError> {
-        let now = self.offsets();
         let mut best: Option<(SegmentView, i64, Offset)> = None;
         for view in self.segment_views() {
-            if view.end_offset <= now.log_start {
+            if view.end_offset <= self.log_start_offset() {
                 continue;
             }
             if let Some(largest) = self.largest_timestamp(view).await?
@@ -76,11 +75,12 @@ impl Log {
             }
         }
         let Some((view, _, last_offset)) = best else { return Ok(None) };
+        // Under load it is nearly always in a batch on its way to the device: it will be visible in a moment.
+        self.wait_acknowledged(last_offset.plus(1)).await?;
+        let Some(view) = self.segment_view(view.base_offset) else { return Ok(None) };
         let position = self.start_position(view, last_offset).await?;
         let found = self.find_batch(view, position, |header| header.last_offset() >= last_offset).await?;
-        let Some((header, at)) = found.filter(|(header, _)| header.base_offset < now.high_watermark) else {
-            return Ok(None);
-        };
+        let Some((header, at)) = found else { return Ok(None) };
         let batch = self.window(view, at, header.size() as u64).await?;
         let record = record_of_max_timestamp(&batch).map_err(|error| self.corrupt(view, at, &error.to_string()))?;
         Ok(record.map(|(offset, timestamp)| RecordTime { offset, timestamp, leader_epoch: header.leader_epoch }))

@@ -76,11 +76,6 @@ impl Waiters {
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
-
-    /// The highest offset anybody waits for.
-    pub fn highest(&self) -> Option<Offset> {
-        self.queue.back().map(|(offset, _)| *offset)
-    }
 }
 
 fn settle(waiting: &RefCell<Waiting>, result: Result<(), LogError>) {

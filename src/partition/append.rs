@@ -5,7 +5,7 @@ use bytes::BytesMut;
 use crate::config;
 use crate::error_code::ErrorCode;
 use crate::log::producers::{ProducerBatch, Verdict};
-use crate::log::{AppendBatch, LogError};
+use crate::log::{AppendBatch, LogError, OffsetReached};
 use crate::record::{self, BatchError, BatchHeader, ProduceRules, TimestampType};
 use crate::types::Offset;
 
@@ -124,7 +124,9 @@ impl Partition {
     /// Waits until what `acks` promises holds for everything before `end_offset`: 0 and 1 written
     /// (survives the process), -1 behind the high watermark (survives a power cut, unless
     /// `log.flush.acks=none`).
-    pub async fn wait_acknowledged(&self, end_offset: Offset, acks: i16) -> Result<(), LogError> {
-        if acks == -1 { self.log.wait_acknowledged(end_offset).await } else { self.log.wait_written(end_offset).await }
+    /// To be called right after the append, before anything is awaited: on a full disk the batch can be taken back and its
+    /// offsets given to others, and only who waits by then hears of it.
+    pub fn wait_acknowledged(&self, end_offset: Offset, acks: i16) -> OffsetReached {
+        if acks == -1 { self.log.wait_acknowledged(end_offset) } else { self.log.wait_written(end_offset) }
     }
 }

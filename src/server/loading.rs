@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::catalog::features::CATALOG_FEATURES;
 use crate::catalog::{self, Catalog, CatalogError, CatalogOptions};
+use crate::config::FlushAcks;
 use crate::coordinator::OffsetsPartition;
 use crate::log::{
     self, CleanShutdownMarks, DirCheckpoints, DirState, LoadError, LoadOptions, LoadedLog, LogScanner,
@@ -20,8 +21,11 @@ use crate::types::{LeaderEpoch, PartitionId, ShardId, TopicPartition};
 use super::{Start, StartError};
 
 /// How far writes of a partition that no flush has covered can reach: what the appender lets stand unflushed, and a
-/// batch as large as a request can be.
+/// batch as large as a request can be. Without flushes the kernel writes back in any order, however much.
 fn commit_reach_bytes(start: &Start) -> u64 {
+    if start.config.log.flush_acks == FlushAcks::None {
+        return u64::MAX;
+    }
     log::COMMIT_REACH_BYTES + start.config.network.request_bytes_max as u64
 }
 

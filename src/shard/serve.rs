@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::error_code::ErrorCode;
-use crate::log::LogError;
+use crate::log::{LogError, OffsetReached};
 use crate::partition::{AppendError, Appended, Origin, Partition, ReadError};
 use crate::runtime;
 use crate::types::{LeaderEpoch, Offset, PartitionId, ShardId};
@@ -53,7 +53,10 @@ impl Shard {
         for item in batches.items {
             begun.push(match self.partition(item.partition) {
                 Some(partition) => match partition.append(item.records, origin, now_ms) {
-                    Ok(appended) => BegunAppend::Waiting(partition, appended),
+                    Ok(appended) => {
+                        let reached = partition.wait_acknowledged(appended.end_offset, batches.acks);
+                        BegunAppend::Waiting(partition, appended, reached)
+                    }
                     Err(error) => BegunAppend::Failed(refused(&partition, &error)),
                 },
                 None => BegunAppend::Failed(ProduceOutcome {
@@ -65,7 +68,7 @@ impl Shard {
                 }),
             });
         }
-        Begun::Produce(batches.acks, begun)
+        Begun::Produce(begun)
     }
 
     /// Why a partition cannot be served here.
@@ -105,7 +108,7 @@ impl Shard {
                 },
                 Err(ReadError::Epoch(code)) => ReadOutcome::failed(code),
                 Err(ReadError::OutOfRange { log_start_offset, high_watermark }) => {
-                    ReadOutcome { log_start_offset, high_watermark, ..ReadOutcome::failed(ErrorCode::OffsetOutOfRange) }
+                    ReadOutcome { high_watermark, log_start_offset, ..ReadOutcome::failed(ErrorCode::OffsetOutOfRange) }
                 }
                 Err(ReadError::Log(error)) => {
                     tracing::error!(partition = %partition.name, "a read failed: {error}");
@@ -196,19 +199,19 @@ impl Shard {
 
 /// A request whose synchronous part is done.
 pub(super) enum Begun {
-    Produce(i16, Vec<BegunAppend>),
+    Produce(Vec<BegunAppend>),
     Rest(ShardId, Box<ShardRequest>),
 }
 
 pub(super) enum BegunAppend {
-    Waiting(Rc<Partition>, Appended),
+    Waiting(Rc<Partition>, Appended, OffsetReached),
     Failed(ProduceOutcome),
 }
 
 impl Begun {
     pub(super) async fn finish(self, shard: &Rc<Shard>) -> ShardReply {
         let (from, request) = match self {
-            Begun::Produce(acks, appends) => return ShardReply::Produced(finish_produce(acks, appends).await),
+            Begun::Produce(appends) => return ShardReply::Produced(finish_produce(appends).await),
             Begun::Rest(from, request) => (from, *request),
         };
         match request {
@@ -238,23 +241,21 @@ impl Begun {
     }
 }
 
-async fn finish_produce(acks: i16, appends: Vec<BegunAppend>) -> Vec<ProduceOutcome> {
+async fn finish_produce(appends: Vec<BegunAppend>) -> Vec<ProduceOutcome> {
     let mut outcomes = Vec::with_capacity(appends.len());
     for append in appends {
         outcomes.push(match append {
             BegunAppend::Failed(outcome) => outcome,
-            BegunAppend::Waiting(partition, appended) => {
-                match partition.wait_acknowledged(appended.end_offset, acks).await {
-                    Ok(()) => ProduceOutcome {
-                        error: None,
-                        base_offset: appended.base_offset,
-                        log_append_time_ms: appended.log_append_time_ms,
-                        log_start_offset: partition.log.log_start_offset(),
-                        record_errors: Vec::new(),
-                    },
-                    Err(error) => refused(&partition, &AppendError::Log(error)),
-                }
-            }
+            BegunAppend::Waiting(partition, appended, reached) => match reached.await {
+                Ok(()) => ProduceOutcome {
+                    error: None,
+                    base_offset: appended.base_offset,
+                    log_append_time_ms: appended.log_append_time_ms,
+                    log_start_offset: partition.log.log_start_offset(),
+                    record_errors: Vec::new(),
+                },
+                Err(error) => refused(&partition, &AppendError::Log(error)),
+            },
         });
     }
     outcomes

@@ -8,9 +8,8 @@
 #   --static-voters   controller.quorum.voters instead of controller.quorum.bootstrap.servers
 #   --keep            leave the copy, as Kafka left it, where the last line says: for a start of Corelane on it
 #
-# Kafka's controller is reached where the catalog's voter record says, so its port is not free to choose: with the
-# default configuration it is localhost:9093. CORELANE_KAFKA_PORT is the broker's (default 39092),
-# CORELANE_CONTROLLER_PORT the controller's.
+# CORELANE_KAFKA_PORT is the broker's port there (default 39092), CORELANE_CONTROLLER_PORT the controller's (default
+# 39093; it need not be the one that the catalog's voter record has, Kafka writes another).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 static=false keep=false
@@ -25,7 +24,7 @@ done
 data=${1:?usage: kafka-on-copy.sh [--static-voters] [--keep] DATA_DIR}
 libs=${CORELANE_KAFKA_LIBS:?the directory of the jars of Apache Kafka}
 port=${CORELANE_KAFKA_PORT:-39092}
-controller=${CORELANE_CONTROLLER_PORT:-9093}
+controller=${CORELANE_CONTROLLER_PORT:-39093}
 node=$(sed -n 's/^node.id=//p' "$data/meta.properties")
 
 work=$(mktemp -d)

@@ -106,11 +106,10 @@ fn check_target(image: &CatalogImage, target: ConfigTarget<'_>) -> Result<(), Co
         ResourceType::BROKER if !target.name.is_empty() && target.name != image.node_id().to_string() => {
             Err(CommandError::new(ErrorCode::InvalidRequest, format!("Node id {} is not this broker's.", target.name)))
         }
-        ResourceType::TOPIC | ResourceType::BROKER => Ok(()),
         ResourceType::CLIENT_METRICS | ResourceType::GROUP if target.name.is_empty() => {
             Err(CommandError::new(ErrorCode::InvalidRequest, "Default resources are not allowed here."))
         }
-        ResourceType::CLIENT_METRICS | ResourceType::GROUP => Ok(()),
+        ResourceType::TOPIC | ResourceType::BROKER | ResourceType::CLIENT_METRICS | ResourceType::GROUP => Ok(()),
         ResourceType(other) => {
             Err(CommandError::new(ErrorCode::InvalidRequest, format!("Unexpected resource type {other}.")))
         }
@@ -142,7 +141,7 @@ fn apply_change(
                 ));
             }
             // A list that is not set begins with what is inherited.
-            let present = after.get(key).map(|value| value.to_string()).or_else(|| inherited(settings, target, key));
+            let present = after.get(key).map(ToString::to_string).or_else(|| inherited(settings, target, key));
             edit_list(present.as_deref().unwrap_or_default(), change.op, given)
         }
         _ => given.to_owned(),

@@ -48,7 +48,7 @@ pub struct CreatedTopic {
 pub fn create_topics(
     image: &CatalogImage,
     settings: &Settings,
-    rules: &PlacingRules,
+    rules: PlacingRules,
     topics: &[NewTopic<'_>],
     mut new_id: impl FnMut() -> TopicId,
 ) -> Vec<(Arc<str>, Result<CreatedTopic, CommandError>)> {
@@ -81,7 +81,7 @@ pub fn create_topics(
 fn create_topic(
     image: &CatalogImage,
     settings: &Settings,
-    rules: &PlacingRules,
+    rules: PlacingRules,
     topic: &NewTopic<'_>,
     partitions_left: i64,
     new_id: &mut impl FnMut() -> TopicId,
@@ -152,7 +152,7 @@ fn check_configs(settings: &Settings, topic: &NewTopic<'_>) -> Result<ConfigMap,
 /// How many partitions the topic gets, and a warning if its replication factor is not the one asked for.
 fn count_partitions(
     image: &CatalogImage,
-    rules: &PlacingRules,
+    rules: PlacingRules,
     topic: &NewTopic<'_>,
 ) -> Result<(i32, Option<String>), CommandError> {
     if topic.assignments.is_empty() {

@@ -26,7 +26,7 @@ pub struct ManualAssignment {
 }
 
 /// What replication factor a request gets here, and a warning if that is not the one asked for.
-pub(super) fn replication_factor(asked: i16, rules: &PlacingRules) -> Result<Option<String>, CommandError> {
+pub(super) fn replication_factor(asked: i16, rules: PlacingRules) -> Result<Option<String>, CommandError> {
     match asked {
         -1 | 1 => Ok(None),
         2.. if !rules.strict_replication_factor => Ok(Some(format!(

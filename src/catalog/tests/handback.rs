@@ -8,8 +8,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::super::{metadata_dir, snapshot};
 use super::{TestLog, create, start, stop};
-use crate::log::{self, CleanShutdownMarks, LoadOptions, LogConfig};
+use crate::log::{self, CleanShutdownMarks, LoadOptions, LogConfig, names};
 use crate::record::{BatchBuilder, BatchOptions};
 use crate::types::{LeaderEpoch, Offset, TopicPartition};
 
@@ -50,9 +51,25 @@ fn makes_a_directory_for_kafka() {
                 "{} from {} to {} leads with epoch {}",
                 loaded.topic_partition, loaded.log_start_offset, loaded.log_end_offset, partition.leader_epoch
             );
-            if !topic.is_internal() {
-                append(&mut TestLog::new(&loaded), &loaded.topic_partition.to_string(), partition.leader_epoch);
+            let mut log = TestLog::new(&loaded);
+            for suffix in ["index", "timeindex"] {
+                let path = log.path.with_extension(suffix);
+                std::fs::OpenOptions::new().create(true).append(true).open(path).expect("made");
             }
+            if !topic.is_internal() {
+                append(&mut log, &loaded.topic_partition.to_string(), partition.leader_epoch);
+            }
+        }
+    }
+    // What a snapshot covers goes from the log, as far as it is in sealed segments.
+    let metadata = metadata_dir(&log_dir);
+    let id = snapshot::write(&metadata, loaded.catalog.image()).expect("written").expect("nothing is unknown");
+    snapshot::remove_older(&metadata, id).expect("removed");
+    for segment in &loaded.log.sealed {
+        println!("the catalog's segment {} goes", segment.base_offset);
+        let path = names::log_file(&metadata, segment.base_offset);
+        for suffix in ["log", "index", "timeindex"] {
+            std::fs::remove_file(path.with_extension(suffix)).ok();
         }
     }
     let broker_epoch = loaded.catalog.image().broker_epoch();
@@ -60,6 +77,7 @@ fn makes_a_directory_for_kafka() {
     marks.finish(broker_epoch).expect("marked");
 }
 
+/// Batches in the active segment. Its index files stay empty, which is right for so few bytes.
 fn append(log: &mut TestLog, name: &str, leader_epoch: LeaderEpoch) {
     for batch in 0..5 {
         let base_offset = Offset(log.next);

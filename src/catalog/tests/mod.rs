@@ -139,7 +139,7 @@ fn create(loaded: &mut Loaded, log: &mut TestLog, name: &str, num_partitions: i3
     let rules = PlacingRules { default_partitions: 1, strict_replication_factor: false };
     let new = NewTopic { name, num_partitions, replication_factor: -1, assignments: vec![], configs: vec![] };
     let catalog = &mut loaded.catalog;
-    let mut made = create_topics(catalog.prepared_image(), &settings, &rules, &[new], KafkaUuid::random);
+    let mut made = create_topics(catalog.prepared_image(), &settings, rules, &[new], KafkaUuid::random);
     let (_, created) = made.pop().expect("an answer");
     let step = catalog.prepare(&created.expect("it can be").records, NOW).expect("it fits");
     log.commit(catalog, &step);
@@ -150,4 +150,11 @@ fn load(log_dir: &Path, dir_state: DirState) -> (Loaded, TestLog) {
     let loaded = Catalog::bootstrap_or_load(&options(log_dir, dir_state)).expect("it loads");
     let log = TestLog::new(&loaded.log);
     (loaded, log)
+}
+
+#[test]
+fn images_go_to_all_shards() {
+    fn shared<T: Send + Sync>() {}
+    shared::<CatalogImage>();
+    shared::<super::SnapshotJob>();
 }

@@ -64,6 +64,27 @@ fn a_lone_append_is_one_operation_and_a_crowd_shares_commits() {
 }
 
 #[test]
+fn a_lone_append_costs_one_enter() {
+    for io in MODES {
+        let root = data_dir();
+        run(async {
+            let shard = LogShard::new(options(io));
+            let written = Written::new(&shard, root.path(), 0, LogConfig::default());
+            let warm = written.append(1, 100).unwrap();
+            written.log.wait_flushed(warm).await.unwrap();
+            let before = crate::runtime::stats().enters;
+            for _ in 0..20 {
+                let end = written.append(1, 100).unwrap();
+                written.log.wait_flushed(end).await.unwrap();
+            }
+            let enters = crate::runtime::stats().enters - before;
+            // Receiving the request and sending its answer cost one each: three in all, and four may be.
+            assert!(enters <= 22, "{enters} enters for 20 appends");
+        });
+    }
+}
+
+#[test]
 fn many_partitions_share_flushes_and_a_few_descriptors() {
     for io in MODES {
         let root = data_dir();

@@ -91,6 +91,9 @@ fn records_are_found_by_time() {
             assert_eq!(log.offset_for_timestamp(0).await.unwrap().unwrap().offset, Offset(55));
             let latest = log.offset_of_max_timestamp().await.unwrap().unwrap();
             assert_eq!((latest.offset, latest.timestamp), (Offset(1990), 1_001_990));
+            written.append(1, 10).unwrap();
+            let latest = log.offset_of_max_timestamp().await.unwrap().unwrap();
+            assert_eq!(latest.offset, Offset(2000), "in flight when it was asked for");
         });
     }
 }

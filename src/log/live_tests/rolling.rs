@@ -45,9 +45,9 @@ fn segments_roll_by_size_and_are_complete_when_the_recovery_point_passes() {
                 assert!(files_content(&dir) == written.expected());
                 for base in bases {
                     let index = std::fs::read(names::offset_index_file(&dir, Offset(base))).unwrap();
-                    assert!(!index.is_empty() && index.len() % 8 == 0);
+                    assert!(!index.is_empty() && index.len().is_multiple_of(8));
                     let times = std::fs::read(names::time_index_file(&dir, Offset(base))).unwrap();
-                    assert!(!times.is_empty() && times.len() % 12 == 0);
+                    assert!(!times.is_empty() && times.len().is_multiple_of(12));
                 }
                 assert!(dir.join(names::LEADER_EPOCH_CHECKPOINT).exists());
             });

@@ -1,0 +1,132 @@
+//! Three questions about the append path, asked of the real appender on the file system of the target directory:
+//!
+//! 1. What does a durable append cost when nothing else goes on, direct and buffered? (`lone`)
+//! 2. How many bytes a second does one partition take when appends never wait for each other? (`stream`)
+//! 3. From how many partitions on is one `syncfs` cheaper than an `fdatasync` each? (`flush`: the answer is the
+//!    default of `LogShardOptions::fdatasync_files_max`)
+
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use corelane::log::{AppendBatch, IoMode, LoadOptions, Log, LogConfig, LogShard, LogShardOptions, OffsetReached, load};
+use corelane::record::{BatchBuilder, BatchOptions, stamp};
+use corelane::runtime::{Runtime, RuntimeOptions};
+use corelane::types::{KafkaUuid, LeaderEpoch, Offset, TopicPartition};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+
+const MODES: [(&str, IoMode); 2] = [("direct", IoMode::Direct), ("buffered", IoMode::Buffered)];
+
+fn open(root: &Path, partition: i32, shard: &Rc<LogShard>) -> Rc<Log> {
+    let topic_partition = TopicPartition { topic: Arc::from("bench"), partition };
+    let options = LoadOptions {
+        dir: root.join(topic_partition.to_string()),
+        topic_partition,
+        topic_id: KafkaUuid([1; 16]),
+        config: LogConfig::default(),
+        clean: true,
+        recovery_point: Offset(0),
+        log_start_offset: Offset(0),
+        leader_epoch: LeaderEpoch(0),
+        adopted: false,
+        commit_reach_bytes: u64::MAX,
+        accept_damage: false,
+        now_ms: 0,
+    };
+    Log::open(load(&options).expect("an empty log loads"), shard, LeaderEpoch(0))
+}
+
+/// A batch of one record of `bytes`.
+fn template(bytes: usize) -> BytesMut {
+    let mut builder = BatchBuilder::new(BatchOptions::default());
+    builder.append(1, None, Some(&vec![0x5a; bytes]), &[]);
+    builder.build()
+}
+
+fn append(log: &Rc<Log>, template: &BytesMut) -> OffsetReached {
+    let base_offset = log.log_end_offset();
+    let mut batch = template.clone();
+    stamp(&mut batch, base_offset, LeaderEpoch(0));
+    let bytes: Bytes = batch.freeze();
+    let appended =
+        AppendBatch { bytes, base_offset, last_offset: base_offset, leader_epoch: LeaderEpoch(0), max_timestamp: 1 };
+    log.append(appended).expect("there is room");
+    log.wait_flushed(base_offset.plus(1))
+}
+
+/// Runs `rounds` of `in_flight` appends, spread over the partitions, each awaited before the append that comes
+/// `in_flight` later.
+fn measure(io: IoMode, partitions: i32, batch: usize, in_flight: usize, fdatasync_max: usize, rounds: u64) -> Duration {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tmp");
+    std::fs::create_dir_all(&root).expect("the target directory is writable");
+    let root = tempfile::tempdir_in(root).expect("the target directory is writable");
+    let runtime = Runtime::new(&RuntimeOptions::default()).expect("io_uring is there");
+    runtime.block_on(async {
+        let shard = LogShard::new(LogShardOptions {
+            io,
+            tail_bytes_max: 16 << 20,
+            fdatasync_files_max: fdatasync_max,
+            ..LogShardOptions::default()
+        });
+        let logs: Vec<_> = (0..partitions).map(|partition| open(root.path(), partition, &shard)).collect();
+        let template = template(batch);
+        for log in &logs {
+            append(log, &template).await.expect("the disk works");
+        }
+        let start = Instant::now();
+        let mut waiting = std::collections::VecDeque::new();
+        for round in 0..rounds {
+            for log in &logs {
+                waiting.push_back(append(log, &template));
+            }
+            while waiting.len() > in_flight.saturating_sub(logs.len()) || (round + 1 == rounds && !waiting.is_empty()) {
+                waiting.pop_front().expect("not empty").await.expect("the disk works");
+            }
+        }
+        start.elapsed()
+    })
+}
+
+fn lone(c: &mut Criterion) {
+    let mut group = c.benchmark_group("lone");
+    for (name, io) in MODES {
+        group.bench_function(name, |b| b.iter_custom(|rounds| measure(io, 1, 1000, 1, 4, rounds)));
+    }
+    group.finish();
+}
+
+fn stream(c: &mut Criterion) {
+    let mut group = c.benchmark_group("stream");
+    for (name, io) in MODES {
+        for batch in [16 << 10, 256 << 10] {
+            group.throughput(Throughput::Bytes(batch as u64));
+            group.bench_with_input(BenchmarkId::new(name, batch), &batch, |b, &batch| {
+                b.iter_custom(|rounds| measure(io, 1, batch, (8 << 20) / batch, 4, rounds));
+            });
+        }
+    }
+    group.finish();
+}
+
+fn flush(c: &mut Criterion) {
+    let mut group = c.benchmark_group("flush");
+    for partitions in [2, 4, 8, 16, 64] {
+        for (name, fdatasync_max) in [("fdatasync", usize::MAX), ("syncfs", 1)] {
+            group.bench_with_input(BenchmarkId::new(name, partitions), &partitions, |b, &partitions| {
+                b.iter_custom(|rounds| {
+                    measure(IoMode::Direct, partitions, 1000, partitions as usize, fdatasync_max, rounds)
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default().sample_size(10).measurement_time(Duration::from_secs(3)).warm_up_time(Duration::from_secs(1));
+    targets = lone, stream, flush
+}
+criterion_main!(benches);
