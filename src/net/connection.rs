@@ -287,6 +287,11 @@ impl<S: Service> Connection<S> {
         let mut moved = false;
         loop {
             if !self.may_read() {
+                // What an exclusive request waits for (a fetch: for records) may be long in coming, and its client gone.
+                if self.exclusive && self.end.is_none() && self.stream.poll_end(cx).is_ready() {
+                    self.stop(End::Peer);
+                    return true;
+                }
                 if self.end.is_none() && !std::mem::replace(&mut self.paused, true) {
                     self.net.paused();
                 }

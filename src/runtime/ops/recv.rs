@@ -118,7 +118,17 @@ impl Receive {
         Poll::Pending
     }
 
-    /// Nobody will receive any more.
+    /// Whether the peer has ended or the connection is broken, and nothing that came before is left to take. Sees it
+    /// only while an operation is there, as a multishot one is; starts none.
+    pub fn poll_end(&self, waker: &Waker) -> Poll<()> {
+        if self.end.borrow().is_some() && self.waiting.borrow().is_empty() {
+            return Poll::Ready(());
+        }
+        *self.waker.borrow_mut() = Some(waker.clone());
+        Poll::Pending
+    }
+
+    /// Has the kernel receive no more for now.
     pub fn stop(&self, driver: &Driver) {
         if let Some(id) = self.armed.get()
             && !self.stopping.replace(true)
