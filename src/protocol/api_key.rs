@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::Versions;
-use super::schema::messages;
+use super::declare::messages;
 
 macro_rules! api_keys {
     ($($number:literal $name:ident $flexible:tt,)*) => {

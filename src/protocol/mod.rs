@@ -1,7 +1,7 @@
 //! Kafka's wire format. Pure: no I/O, no clock, no state.
 //!
 //! Reading order: [`Str`] and [`Records`] are what messages hold besides numbers; [`Reader`] and [`Writer`] know the
-//! primitives; `field` says how each Rust type stands on the wire; `schema` has the macro `messages!`, which makes a
+//! primitives; `field` says how each Rust type stands on the wire; `declare` has the macro `messages!`, which makes a
 //! struct with its codec from lines that read like Kafka's JSON schemas; [`mod@messages`] has one file per API;
 //! [`RequestHeader`] and [`ResponseHeader`] stand before them in a frame.
 //!
@@ -9,6 +9,7 @@
 //! its elements can still be in the frame, and all arrays of a frame together may take only a multiple of its size.
 
 mod api_key;
+mod declare;
 mod error;
 mod field;
 mod header;
@@ -20,6 +21,7 @@ mod text;
 mod writer;
 
 pub use api_key::ApiKey;
+pub(crate) use declare::{differs, format_to_decode, format_to_encode, messages, read_field, write_field};
 pub use error::{DecodeError, DecodeProblem, EncodeError};
 pub use field::{Field, Format, NullableField};
 pub use header::{RequestHeader, ResponseHeader};
@@ -27,6 +29,5 @@ pub use messages::*;
 pub use reader::Reader;
 pub use records::Records;
 pub use schema::{FieldSchema, Kind, Message, Request, Response, StructSchema, Versions};
-pub(crate) use schema::{differs, format_to_decode, format_to_encode, messages, read_field, write_field};
 pub use text::Str;
 pub use writer::{External, Writer};
