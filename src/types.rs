@@ -122,7 +122,7 @@ impl KafkaUuid {
                 filled += 1;
             }
         }
-        (filled == 16 && bits & 0xf == 0).then_some(KafkaUuid(out))
+        (filled == 16 && bits.trailing_zeros() >= 4).then_some(KafkaUuid(out))
     }
 }
 

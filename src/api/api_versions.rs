@@ -56,7 +56,7 @@ pub async fn handle(context: Context, request: ApiVersionsRequest) -> Outcome<Ap
 pub fn unsupported_version() -> ApiVersionsResponse {
     ApiVersionsResponse {
         error_code: ErrorCode::UnsupportedVersion.code(),
-        api_keys: vec![ApiVersion { api_key: 18, min_version: 0, max_version: 4, ..Default::default() }],
+        api_keys: vec![ApiVersion { api_key: 18, min_version: 0, max_version: 4 }],
         ..Default::default()
     }
 }

@@ -35,12 +35,7 @@ pub async fn handle(context: Context, request: CreatePartitionsRequest) -> Outco
                 Ok(()) => (ErrorCode::None, None),
                 Err(error) => (error.code, Some(Str::from(error.message))),
             };
-            CreatePartitionsTopicResult {
-                name: Str::from(name),
-                error_code: code.code(),
-                error_message: message,
-                ..Default::default()
-            }
+            CreatePartitionsTopicResult { name: Str::from(name), error_code: code.code(), error_message: message }
         })
         .collect();
     Outcome::Answer(CreatePartitionsResponse { results, ..Default::default() })

@@ -35,7 +35,6 @@ pub async fn handle(context: Context, request: DeleteTopicsRequest) -> Outcome<D
                 topic_id,
                 error_code: code.code(),
                 error_message: message,
-                ..Default::default()
             }
         })
         .collect();

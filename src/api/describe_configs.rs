@@ -110,7 +110,6 @@ fn encode(row: ConfigRow, synonyms: bool, documentation: bool) -> DescribeConfig
                     name: Str::from(synonym.name),
                     value: synonym.value.map(Str::from),
                     source: synonym.source as i8,
-                    ..Default::default()
                 })
                 .collect()
         } else {
@@ -118,6 +117,5 @@ fn encode(row: ConfigRow, synonyms: bool, documentation: bool) -> DescribeConfig
         },
         config_type: row.config_type,
         documentation: documentation.then(|| Str::from(row.documentation)),
-        ..Default::default()
     }
 }

@@ -39,7 +39,6 @@ pub async fn handle(context: Context, request: DescribeLogDirsRequest) -> Outcom
                     partition_size: size_bytes as i64,
                     offset_lag: 0,
                     is_future_key: false,
-                    ..Default::default()
                 });
             }
         }
@@ -51,7 +50,7 @@ pub async fn handle(context: Context, request: DescribeLogDirsRequest) -> Outcom
         .into_iter()
         .map(|(name, mut partitions)| {
             partitions.sort_unstable_by_key(|partition| partition.partition_index);
-            DescribeLogDirsTopic { name: Str::from(name), partitions, ..Default::default() }
+            DescribeLogDirsTopic { name: Str::from(name), partitions }
         })
         .collect();
     Outcome::Answer(DescribeLogDirsResponse {

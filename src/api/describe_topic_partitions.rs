@@ -23,7 +23,7 @@ pub async fn handle(
     } else {
         request.topics.into_iter().map(|topic| topic.name).collect()
     };
-    names.sort_unstable_by(|a, b| (**a).cmp(&**b));
+    names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
     names.dedup_by(|a, b| **a == **b);
     let (from_topic, from_partition) = match &request.cursor {
         Some(cursor) => (cursor.topic_name.clone(), cursor.partition_index.max(0) as usize),
@@ -48,8 +48,7 @@ pub async fn handle(
         let first = if *name == *from_topic { from_partition } else { 0 };
         let count = topic.partitions.len().saturating_sub(first);
         if left == 0 {
-            response.next_cursor =
-                Some(Cursor { topic_name: name, partition_index: first as i32, ..Default::default() });
+            response.next_cursor = Some(Cursor { topic_name: name, partition_index: first as i32 });
             break;
         }
         let partitions = topic.partitions.iter().enumerate().skip(first).take(left).map(|(index, partition)| {
@@ -74,8 +73,7 @@ pub async fn handle(
             ..Default::default()
         });
         if count > left {
-            response.next_cursor =
-                Some(Cursor { topic_name: name, partition_index: (first + left) as i32, ..Default::default() });
+            response.next_cursor = Some(Cursor { topic_name: name, partition_index: (first + left) as i32 });
             break;
         }
         left -= count;

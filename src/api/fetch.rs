@@ -247,7 +247,6 @@ fn respond(context: &Context, plan: Plan, outcomes: Vec<ReadOutcome>) -> (FetchR
                 topic: partition.topic.clone(),
                 topic_id: partition.id.topic_id,
                 partitions: vec![data],
-                ..Default::default()
             }),
         }
     }
@@ -278,11 +277,9 @@ fn partition_data(
         chunks.push(std::mem::take(&mut outcome.chunks));
         Records::External { len: outcome.bytes as u32, slot: chunks.len() as u32 - 1 }
     };
-    let diverging_epoch = outcome.diverging.map_or_else(EpochEndOffset::default, |(epoch, end)| EpochEndOffset {
-        epoch: epoch.0,
-        end_offset: end.0,
-        ..Default::default()
-    });
+    let diverging_epoch = outcome
+        .diverging
+        .map_or_else(EpochEndOffset::default, |(epoch, end)| EpochEndOffset { epoch: epoch.0, end_offset: end.0 });
     PartitionData {
         partition_index: partition.id.partition,
         error_code: outcome.error.code(),

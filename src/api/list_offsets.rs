@@ -66,7 +66,6 @@ pub async fn handle(context: Context, request: ListOffsetsRequest) -> Outcome<Li
                         timestamp: found.timestamp,
                         offset: found.offset.0,
                         leader_epoch: if context.version >= 4 { found.leader_epoch.0 } else { -1 },
-                        ..Default::default()
                     },
                     Err(code) => ListOffsetsPartitionResponse {
                         partition_index,
@@ -74,11 +73,9 @@ pub async fn handle(context: Context, request: ListOffsetsRequest) -> Outcome<Li
                         timestamp: -1,
                         offset: -1,
                         leader_epoch: -1,
-                        ..Default::default()
                     },
                 })
                 .collect(),
-            ..Default::default()
         })
         .collect();
     Outcome::Answer(ListOffsetsResponse { topics, ..Default::default() })

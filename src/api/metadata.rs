@@ -51,7 +51,6 @@ pub async fn handle(context: Context, request: MetadataRequest) -> Outcome<Metad
             host: Str::from(broker.host),
             port: i32::from(broker.port),
             rack: context.api.config().rack.as_deref().map(Str::from),
-            ..Default::default()
         })
         .collect();
     Outcome::Answer(MetadataResponse {
@@ -133,6 +132,5 @@ fn describe(context: &Context, view: &ClusterView, topic: &Arc<TopicImage>) -> M
         is_internal: is_internal_topic(&topic.name),
         partitions,
         topic_authorized_operations: OPERATIONS_OMITTED,
-        ..Default::default()
     }
 }

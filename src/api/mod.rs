@@ -182,8 +182,7 @@ pub fn is_internal_topic(name: &str) -> bool {
 /// (`DefaultAutoTopicCreationManager`); that it exists by now is success.
 async fn auto_create(context: &Context, name: &str) -> Result<(), ErrorCode> {
     match context.control(Command::AutoCreateTopic(name.to_owned())).await {
-        CommandOutcome::Done => Ok(()),
-        CommandOutcome::Failed(ErrorCode::TopicAlreadyExists) => Ok(()),
+        CommandOutcome::Done | CommandOutcome::Failed(ErrorCode::TopicAlreadyExists) => Ok(()),
         CommandOutcome::Failed(code) => Err(code),
         _ => Err(ErrorCode::UnknownServerError),
     }

@@ -58,10 +58,8 @@ pub async fn handle(context: Context, request: OffsetCommitRequest) -> Outcome<O
                 .map(|partition| OffsetCommitResponsePartition {
                     partition_index: partition.partition_index,
                     error_code: codes.next().unwrap_or(ErrorCode::UnknownServerError).code(),
-                    ..Default::default()
                 })
                 .collect(),
-            ..Default::default()
         })
         .collect();
     Outcome::Answer(OffsetCommitResponse { topics, ..Default::default() })

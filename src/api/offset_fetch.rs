@@ -54,20 +54,21 @@ pub async fn handle(context: Context, request: OffsetFetchRequest) -> Outcome<Of
                     committed_leader_epoch: partition.committed_leader_epoch,
                     metadata: partition.metadata,
                     error_code: everywhere.unwrap_or(partition.error_code),
-                    ..Default::default()
                 })
                 .collect(),
-            ..Default::default()
         })
         .collect();
     Outcome::Answer(OffsetFetchResponse { topics, error_code: fetched.error_code, ..Default::default() })
 }
 
+/// A topic as the client calls it, its name if it is known, and the partitions asked for.
+type Wanted = (Str, KafkaUuid, Option<String>, Vec<i32>);
+
 async fn fetch(context: &Context, group: OffsetFetchRequestGroup, require_stable: bool) -> OffsetFetchResponseGroup {
     let view = context.api.shard.view();
     let by_id = context.version >= 10;
     // By name inside, whatever the client calls the topics.
-    let wanted: Option<Vec<(Str, KafkaUuid, Option<String>, Vec<i32>)>> = group.topics.map(|topics| {
+    let wanted: Option<Vec<Wanted>> = group.topics.map(|topics| {
         topics
             .into_iter()
             .map(|topic| {
@@ -115,7 +116,6 @@ async fn fetch(context: &Context, group: OffsetFetchRequestGroup, require_stable
                             None => none(index, ErrorCode::UnknownTopicId),
                         })
                         .collect(),
-                    ..Default::default()
                 })
                 .collect();
         }
@@ -134,12 +134,7 @@ fn every_topic(view: &ClusterView, fetched: Vec<FetchedOffset>, by_id: bool) -> 
         let same = topics.last_mut().filter(|topic| *topic.name == *name);
         match same {
             Some(topic) => topic.partitions.push(row(offset)),
-            None => topics.push(OffsetFetchResponseTopics {
-                name,
-                topic_id,
-                partitions: vec![row(offset)],
-                ..Default::default()
-            }),
+            None => topics.push(OffsetFetchResponseTopics { name, topic_id, partitions: vec![row(offset)] }),
         }
     }
     topics
@@ -152,7 +147,6 @@ fn row(fetched: FetchedOffset) -> OffsetFetchResponsePartitions {
         committed_leader_epoch: fetched.leader_epoch.0,
         metadata: Some(Str::from(fetched.metadata)),
         error_code: fetched.error.code(),
-        ..Default::default()
     }
 }
 
@@ -163,6 +157,5 @@ fn none(partition: i32, error: ErrorCode) -> OffsetFetchResponsePartitions {
         committed_leader_epoch: LeaderEpoch::UNKNOWN.0,
         metadata: Some(Str::from("")),
         error_code: error.code(),
-        ..Default::default()
     }
 }

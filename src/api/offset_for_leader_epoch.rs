@@ -54,16 +54,9 @@ pub async fn handle(context: Context, request: OffsetForLeaderEpochRequest) -> O
                         Ok(end) => (end.error, end.leader_epoch.0, end.end_offset.0),
                         Err(code) => (code, -1, -1),
                     };
-                    EpochEndOffset {
-                        error_code: error.code(),
-                        partition,
-                        leader_epoch,
-                        end_offset,
-                        ..Default::default()
-                    }
+                    EpochEndOffset { error_code: error.code(), partition, leader_epoch, end_offset }
                 })
                 .collect(),
-            ..Default::default()
         })
         .collect();
     Outcome::Answer(OffsetForLeaderEpochResponse { topics, ..Default::default() })

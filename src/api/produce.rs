@@ -36,6 +36,7 @@ enum Fate {
 
 /// Starts a produce: batches for this shard are appended before this returns, so that a connection's
 /// requests enter the log in order; the future waits for what `acks` asks.
+#[allow(clippy::needless_pass_by_value, reason = "every handler of the table takes its context")]
 pub fn handle(context: Context, request: ProduceRequest) -> impl Future<Output = Outcome<ProduceResponse>> {
     let shard = Rc::clone(&context.api.shard);
     let acks = request.acks;
@@ -98,7 +99,6 @@ pub fn handle(context: Context, request: ProduceRequest) -> impl Future<Output =
                     name,
                     topic_id,
                     partition_responses: Vec::with_capacity(count),
-                    ..Default::default()
                 })
                 .collect(),
             ..Default::default()
@@ -160,7 +160,6 @@ fn answer(index: i32, outcome: ProduceOutcome) -> PartitionProduceResponse {
             .map(|error| BatchIndexAndErrorMessage {
                 batch_index: error.batch_index,
                 batch_index_error_message: Some(Str::from(error.message)),
-                ..Default::default()
             })
             .collect(),
         error_message: message,

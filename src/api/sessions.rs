@@ -120,12 +120,4 @@ impl Sessions {
     pub fn close(&mut self, id: i32) {
         self.by_id.remove(&id);
     }
-
-    pub fn len(&self) -> usize {
-        self.by_id.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
-    }
 }

@@ -97,7 +97,6 @@ pub fn advertised() -> impl Iterator<Item = ApiVersion> {
         api_key: row.key.number(),
         min_version: row.min_version,
         max_version: row.max_version,
-        ..Default::default()
     })
 }
 

@@ -89,6 +89,8 @@ pub struct Catalog {
     prepared: Arc<CatalogImage>,
     bytes_since_snapshot: u64,
     snapshot_running: bool,
+    /// Part of a step is in the log, and the rest of it is not: what follows would not stand where it belongs.
+    broken: bool,
 }
 
 impl Catalog {
@@ -120,6 +122,7 @@ impl Catalog {
             prepared: image,
             bytes_since_snapshot,
             snapshot_running: false,
+            broken: false,
         }
     }
 
@@ -181,6 +184,10 @@ impl Catalog {
         if records.is_empty() {
             return Ok(Prepared { batches: Vec::new(), image: before, changes: Vec::new() });
         }
+        if self.broken {
+            let message = "The catalog's log failed in the middle of a step; the broker has to be started anew.";
+            return Err(CommandError::new(ErrorCode::KafkaStorageError, message));
+        }
         let internal = |error: String| CommandError::new(ErrorCode::UnknownServerError, error);
         let mut image = CatalogImage::clone(&before);
         for record in records {
@@ -201,6 +208,14 @@ impl Catalog {
         assert!(first == from, "the catalog is at {from}, and the step to commit begins at {first}");
         self.committed = Arc::clone(&step.image);
         &self.committed
+    }
+
+    /// A step could not be appended or flushed, and with it all that were prepared after it. `log_end_offset` is the
+    /// log's: where that took nothing, as on a full disk, the catalog is as it was before the step and may try again.
+    /// Where it kept a part, or may have, nothing more is prepared until the next start.
+    pub fn step_failed(&mut self, log_end_offset: Offset) {
+        self.prepared = Arc::clone(&self.committed);
+        self.broken |= log_end_offset != self.committed.position().end_offset;
     }
 
     /// The last step of a clean stop: the broker is fenced. `None` if it never registered.

@@ -13,13 +13,16 @@
 //! While the broker runs the line is `running`, with the epoch of the run. A topic's later line replaces its earlier
 //! one, so that new topics are appended to the file; a start writes it anew. A last line without its end is ignored.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
-use crate::runtime::fs;
+use imbl::HashMap;
+
+use crate::runtime::fs::{self, OpenFlags};
 use crate::types::{LeaderEpoch, Offset, PartitionId, ShardId, TopicId};
 
+use super::change::CatalogChange;
 use super::error::CatalogError;
 use super::image::CatalogImage;
 use super::topic::TopicImage;
@@ -47,10 +50,10 @@ impl LastRun {
     }
 }
 
-/// The shard of every partition, and how many each shard has.
+/// The shard of every partition, and how many each shard has. A clone shares what is the same.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Placement {
-    topics: HashMap<TopicId, Vec<Option<ShardId>>>,
+    topics: HashMap<TopicId, Arc<[Option<ShardId>]>>,
     /// Partitions by shard.
     loads: Vec<u32>,
 }
@@ -82,7 +85,7 @@ impl Placement {
     /// Places the partitions of a topic that have no shard yet: each on the shard with the fewest partitions of the
     /// topic, of those on the one with the fewest in all, of those on the first.
     pub fn assign(&mut self, topic: &TopicImage) {
-        let shards = self.topics.entry(topic.id).or_default();
+        let mut shards = self.topics.get(&topic.id).map_or_else(Vec::new, |known| known.to_vec());
         shards.resize(topic.partitions.len(), None);
         let mut of_topic = vec![0u32; self.loads.len()];
         for shard in shards.iter().flatten() {
@@ -93,16 +96,34 @@ impl Placement {
         for slot in shards.iter_mut().filter(|slot| slot.is_none()) {
             let loads = of_topic.iter_mut().zip(self.loads.iter_mut()).enumerate();
             let least = loads.min_by_key(|(_, (of_topic, load))| (**of_topic, **load));
-            let Some((shard, (of_topic, load))) = least else { return };
+            let (shard, (of_topic, load)) = least.expect("a broker has a shard");
             *slot = Some(ShardId(shard as u16));
             *of_topic += 1;
             *load += 1;
         }
+        self.topics.insert(topic.id, Arc::from(shards));
+    }
+
+    /// Takes over what a step of the catalog changed; answers the topics whose line in the file is another now.
+    /// A deleted topic's line may stay until the file is written anew.
+    pub fn follow(&mut self, changes: &[CatalogChange]) -> Vec<TopicId> {
+        let mut placed = Vec::new();
+        for change in changes {
+            match change {
+                CatalogChange::TopicCreated(topic) | CatalogChange::PartitionsAdded { topic, .. } => {
+                    self.assign(topic);
+                    placed.push(topic.id);
+                }
+                CatalogChange::TopicDeleted(topic) => self.remove(topic.id),
+                _ => {}
+            }
+        }
+        placed
     }
 
     /// Forgets a topic.
     pub fn remove(&mut self, topic_id: TopicId) {
-        for shard in self.topics.remove(&topic_id).into_iter().flatten().flatten() {
+        for shard in self.topics.remove(&topic_id).iter().flat_map(|shards| shards.iter().flatten()) {
             if let Some(load) = self.loads.get_mut(shard.index()) {
                 *load = load.saturating_sub(1);
             }
@@ -115,7 +136,7 @@ impl Placement {
     pub fn settled(&self, image: &CatalogImage, shard_count: u16) -> Placement {
         let mut settled = Placement::new(shard_count);
         for topic in image.topics() {
-            let known = self.topics.get(&topic.id).map(Vec::as_slice).unwrap_or_default();
+            let known = self.topics.get(&topic.id).map(|known| &**known).unwrap_or_default();
             let keep = |shard: &Option<ShardId>| shard.filter(|shard| shard.0 < shard_count);
             let mut shards: Vec<Option<ShardId>> = known.iter().map(keep).collect();
             shards.resize(topic.partitions.len(), None);
@@ -124,7 +145,7 @@ impl Placement {
                     *load += 1;
                 }
             }
-            settled.topics.insert(topic.id, shards);
+            settled.topics.insert(topic.id, Arc::from(shards));
         }
         // In a second pass, when all that stays is counted.
         for topic in image.topics() {
@@ -162,6 +183,18 @@ impl Placement {
         text
     }
 
+    /// Appends the lines of topics that were placed since the file was written, durably: what a new topic costs
+    /// stays the same however many there are.
+    pub fn append(&self, log_dir: &Path, topics: &[TopicId]) -> Result<(), CatalogError> {
+        let path = log_dir.join(PLACEMENT);
+        let text: String = topics.iter().map(|&id| self.line(id)).collect();
+        let file = fs::open(&path, OpenFlags::READ_WRITE).map_err(CatalogError::io("open", &path))?;
+        let written = fs::file_size(&file)
+            .and_then(|end| fs::pwrite_all(&file, text.as_bytes(), end))
+            .and_then(|()| fs::sync_data(&file));
+        written.map_err(CatalogError::io("write", &path))
+    }
+
     /// The line of one topic with its end, to be appended to the file.
     pub fn line(&self, topic_id: TopicId) -> String {
         let mut text = String::new();
@@ -171,7 +204,7 @@ impl Placement {
 
     fn put_line(&self, topic_id: TopicId, text: &mut String) {
         let _ = write!(text, "{topic_id}");
-        for shard in self.topics.get(&topic_id).into_iter().flatten() {
+        for shard in self.topics.get(&topic_id).iter().flat_map(|shards| shards.iter()) {
             let _ = match shard {
                 Some(shard) => write!(text, " {shard}"),
                 None => write!(text, " -"),
@@ -212,7 +245,7 @@ impl Placement {
                             *load += 1;
                         }
                     }
-                    placement.topics.insert(id, shards);
+                    placement.topics.insert(id, Arc::from(shards));
                 }
             }
         }
@@ -319,6 +352,27 @@ mod tests {
         for none in ["", "something else\n", "corelane.placement 1\n", "corelane.placement 1\nshards 0\n"] {
             assert_eq!(Placement::parse(none), None);
         }
+    }
+
+    #[test]
+    fn steps_are_followed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let before = image(&[(1, 2), (2, 1)]);
+        let mut placement = Placement::new(3).settled(&before, 3);
+        placement.write(dir.path(), RUNNING).expect("written");
+        let after = image(&[(2, 3), (3, 1)]);
+        let topic = |image: &CatalogImage, name| Arc::clone(image.topic(name).expect("it is there"));
+        let changes = [
+            CatalogChange::TopicDeleted(topic(&before, "t1")),
+            CatalogChange::PartitionsAdded { topic: topic(&after, "t2"), first: 1 },
+            CatalogChange::TopicCreated(topic(&after, "t3")),
+        ];
+        let placed = placement.follow(&changes);
+        assert_eq!(placed, [id(2), id(3)]);
+        assert_eq!(placement.loads().iter().sum::<u32>(), 4);
+        placement.append(dir.path(), &placed).expect("appended");
+        let (read, _) = Placement::read(dir.path()).expect("read").expect("it is there");
+        assert_eq!(read.settled(&after, 3), placement);
     }
 
     #[test]

@@ -107,10 +107,7 @@ impl<S: Service> Connection<S> {
             self.stop(end);
         }
         loop {
-            let mut moved = match self.poll_send(cx) {
-                Ok(moved) => moved,
-                Err(_) => return Poll::Ready(End::Peer),
-            };
+            let Ok(mut moved) = self.poll_send(cx) else { return Poll::Ready(End::Peer) };
             moved |= self.poll_answers(cx);
             moved |= self.start_held();
             moved |= self.start_send();
@@ -146,10 +143,12 @@ impl<S: Service> Connection<S> {
 
     /// Reads no more requests. Those that run are answered.
     fn stop(&mut self, end: End) {
+        if end != End::Drained {
+            self.held = None;
+        }
         if self.end.is_none() {
             self.end = Some(end);
         }
-        self.held = None;
         self.admission = None;
         self.memory = None;
         self.chunk = None;
@@ -158,12 +157,12 @@ impl<S: Service> Connection<S> {
 
     /// Whether all is said.
     fn finished(&mut self) -> Option<End> {
-        let quiet = self.running.is_empty() && self.outbox.is_empty() && self.sending.is_none();
+        let quiet = self.running.is_empty() && self.held.is_none() && self.outbox.is_empty() && self.sending.is_none();
         if quiet { self.end.take() } else { None }
     }
 
     fn touch(&self, now: Instant) {
-        self.net.touch(self.info.id, now);
+        self.net.touch(self.info.slot, now);
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>) -> std::io::Result<bool> {
@@ -178,10 +177,10 @@ impl<S: Service> Connection<S> {
                 Ok(false)
             }
             Poll::Ready(Ok(())) => {
-                self.net.sent(sending.bytes);
-                let released = sending.memory_bytes;
-                self.release_unsent(released);
+                let (bytes, memory_bytes) = (sending.bytes, sending.memory_bytes);
                 self.sending = None;
+                self.net.sent(bytes);
+                self.release_unsent(memory_bytes);
                 self.touch(runtime::now());
                 Ok(true)
             }
@@ -196,7 +195,7 @@ impl<S: Service> Connection<S> {
         self.unsent -= bytes;
         self.net.add_unsent(0, bytes);
         if self.unsent == 0 {
-            self.net.set_owing(self.info.id, false);
+            self.net.set_owing(self.info.slot, false);
         }
     }
 
@@ -218,6 +217,7 @@ impl<S: Service> Connection<S> {
             let Poll::Ready(answer) = Pin::new(&mut first.task).poll(cx) else { break };
             if let Some(done) = self.running.pop_front() {
                 self.running_bytes -= done.memory.permits();
+                drop(done);
                 self.net.requests_in_flight(-1);
             }
             self.exclusive = false;
@@ -237,9 +237,7 @@ impl<S: Service> Connection<S> {
             Answer::Nothing => {}
             Answer::Close(reason) => {
                 // Whatever came behind it is answered to nobody.
-                self.net.requests_in_flight(-(self.running.len() as i64));
-                self.running.clear();
-                self.running_bytes = 0;
+                self.abandon();
                 self.stop(End::Refused(reason));
             }
         }
@@ -248,7 +246,7 @@ impl<S: Service> Connection<S> {
     fn push(&mut self, part: crate::runtime::net::SendPart) {
         if let crate::runtime::net::SendPart::Mem(bytes) = &part {
             if self.unsent == 0 {
-                self.net.set_owing(self.info.id, true);
+                self.net.set_owing(self.info.slot, true);
             }
             self.unsent += bytes.len();
             self.net.add_unsent(bytes.len(), 0);
@@ -361,7 +359,7 @@ impl<S: Service> Connection<S> {
             self.net.paused();
             return true;
         };
-        self.net.set_holding(self.info.id, true);
+        self.net.set_holding(self.info.slot, true);
         self.memory = Some(permit);
         self.framer.admit();
         true
@@ -370,7 +368,7 @@ impl<S: Service> Connection<S> {
     fn take_request(&mut self) {
         let request = self.framer.take();
         let Some(memory) = self.memory.take() else { return };
-        self.net.set_holding(self.info.id, false);
+        self.net.set_holding(self.info.slot, false);
         let call = self.net.service.call(&self.info, request);
         if call.concurrent {
             self.start(call, memory);
@@ -383,9 +381,21 @@ impl<S: Service> Connection<S> {
     }
 }
 
+impl<S: Service> Connection<S> {
+    /// Waits for no request any more. The work goes on.
+    fn abandon(&mut self) {
+        let count = self.running.len();
+        self.running.clear();
+        self.running_bytes = 0;
+        self.memory = None;
+        self.held = None;
+        self.net.requests_in_flight(-(count as i64));
+    }
+}
+
 impl<S: Service> Drop for Connection<S> {
     fn drop(&mut self) {
-        self.net.requests_in_flight(-(self.running.len() as i64));
+        self.abandon();
         self.net.add_unsent(0, self.unsent);
         self.info.close();
     }

@@ -51,6 +51,7 @@ pub struct Net<S: Service> {
     gate: Arc<Gate>,
     metrics: Arc<ShardMetrics>,
     connections: RefCell<Slab<Listed>>,
+    next_id: Cell<u64>,
     unsent: Cell<usize>,
     draining: Cell<bool>,
     /// Notified when the shard starts to drain, and whenever a connection has ended.
@@ -69,6 +70,7 @@ impl<S: Service> Net<S> {
             gate,
             metrics,
             connections: RefCell::default(),
+            next_id: Cell::new(0),
             unsent: Cell::new(0),
             draining: Cell::new(false),
             changed: Event::new(),
@@ -100,16 +102,10 @@ impl<S: Service> Net<S> {
 
     async fn accept(self: Rc<Self>, listener: TcpListener, number: usize) {
         while !self.draining.get() {
-            let Some(mut place) = self.gate.reserve() else {
-                // As in Kafka, who comes when max.connections is reached waits in the backlog.
-                runtime::sleep(FULL_PAUSE).await;
-                continue;
-            };
             let stream = match self.next_stream(&listener).await {
                 None => return,
                 Some(Ok(stream)) => stream,
                 Some(Err(error)) => {
-                    drop(place);
                     if self.log_limit.allows(runtime::now()) {
                         tracing::warn!("no connection can be accepted on {}: {error}", listener.local_addr());
                     }
@@ -117,6 +113,7 @@ impl<S: Service> Net<S> {
                     continue;
                 }
             };
+            let Some(mut place) = self.place().await else { return };
             self.metrics.connections_accepted.increment();
             match place.take(stream.peer_addr().ip()) {
                 Ok(()) => self.open(stream, number, place),
@@ -130,6 +127,25 @@ impl<S: Service> Net<S> {
                     }
                 }
             }
+        }
+    }
+
+    /// A place for a connection. As in Kafka, who comes when `max.connections` is reached waits, and those behind in the
+    /// backlog; every shard has one at most that waits, so that each gets its share of the places. `None` when the shard
+    /// drains.
+    async fn place(&self) -> Option<super::gate::Place> {
+        let mut told = false;
+        loop {
+            if self.draining.get() {
+                return None;
+            }
+            if let Some(place) = self.gate.reserve() {
+                return Some(place);
+            }
+            if !std::mem::replace(&mut told, true) && self.log_limit.allows(runtime::now()) {
+                tracing::warn!("max.connections is reached: new connections wait");
+            }
+            runtime::sleep(FULL_PAUSE).await;
         }
     }
 
@@ -151,10 +167,12 @@ impl<S: Service> Net<S> {
     }
 
     fn open(self: &Rc<Self>, stream: TcpStream, listener: usize, place: super::gate::Place) {
+        let id = self.next_id.get();
+        self.next_id.set(id + 1);
         let info = {
             let mut connections = self.connections.borrow_mut();
             let entry = connections.vacant_entry();
-            let info = ConnectionInfo::new(entry.key() as u64, stream.peer_addr(), listener);
+            let info = ConnectionInfo::new(id, entry.key(), stream.peer_addr(), listener);
             entry.insert(Listed { info: Rc::clone(&info), moved: runtime::now(), holding: false, owing: false });
             info
         };
@@ -168,7 +186,7 @@ impl<S: Service> Net<S> {
     }
 
     fn ended(&self, info: &ConnectionInfo, end: &End) {
-        self.connections.borrow_mut().try_remove(info.id as usize);
+        self.connections.borrow_mut().try_remove(info.slot);
         self.metrics.connections.sub(1);
         let peer = info.peer;
         match end {
@@ -249,22 +267,22 @@ impl<S: Service> Net<S> {
         }
     }
 
-    fn with_listed(&self, id: u64, change: impl FnOnce(&mut Listed)) {
-        if let Some(listed) = self.connections.borrow_mut().get_mut(id as usize) {
+    fn with_listed(&self, slot: usize, change: impl FnOnce(&mut Listed)) {
+        if let Some(listed) = self.connections.borrow_mut().get_mut(slot) {
             change(listed);
         }
     }
 
-    pub(super) fn touch(&self, id: u64, now: Instant) {
-        self.with_listed(id, |listed| listed.moved = now);
+    pub(super) fn touch(&self, slot: usize, now: Instant) {
+        self.with_listed(slot, |listed| listed.moved = now);
     }
 
-    pub(super) fn set_holding(&self, id: u64, holding: bool) {
-        self.with_listed(id, |listed| listed.holding = holding);
+    pub(super) fn set_holding(&self, slot: usize, holding: bool) {
+        self.with_listed(slot, |listed| listed.holding = holding);
     }
 
-    pub(super) fn set_owing(&self, id: u64, owing: bool) {
-        self.with_listed(id, |listed| listed.owing = owing);
+    pub(super) fn set_owing(&self, slot: usize, owing: bool) {
+        self.with_listed(slot, |listed| listed.owing = owing);
     }
 
     pub(super) fn add_unsent(&self, more: usize, less: usize) {

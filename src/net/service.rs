@@ -102,8 +102,10 @@ pub(super) enum End {
 
 /// A connection, as the service knows it.
 pub struct ConnectionInfo {
-    /// Unique on its shard.
+    /// Unique on its shard, for good.
     pub id: u64,
+    /// Its place in the shard's list.
+    pub(super) slot: usize,
     pub peer: SocketAddr,
     /// The number that the server gave to the listener it came in by.
     pub listener: usize,
@@ -118,9 +120,10 @@ pub struct ConnectionInfo {
 }
 
 impl ConnectionInfo {
-    pub(super) fn new(id: u64, peer: SocketAddr, listener: usize) -> Rc<ConnectionInfo> {
+    pub(super) fn new(id: u64, slot: usize, peer: SocketAddr, listener: usize) -> Rc<ConnectionInfo> {
         Rc::new(ConnectionInfo {
             id,
+            slot,
             peer,
             listener,
             closed: Cell::new(false),

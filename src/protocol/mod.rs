@@ -27,6 +27,6 @@ pub use messages::*;
 pub use reader::Reader;
 pub use records::Records;
 pub use schema::{FieldSchema, Kind, Message, Request, Response, StructSchema, Versions};
-pub(crate) use schema::{format_to_decode, format_to_encode, messages, read_field, write_field};
+pub(crate) use schema::{differs, format_to_decode, format_to_encode, messages, read_field, write_field};
 pub use text::Str;
 pub use writer::{External, Writer};

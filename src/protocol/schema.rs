@@ -158,6 +158,11 @@ pub(crate) fn format_to_encode<M: Message>(version: i16) -> Result<Format, Encod
     format_of::<M>(version).ok_or(EncodeError::UnknownVersion { name: M::NAME, version })
 }
 
+/// Whether a field is to be written: a generic comparison, since exact equality is meant for floats too.
+pub(crate) fn differs<T: PartialEq>(value: &T, default: &T) -> bool {
+    value != default
+}
+
 /// Reads a field's value, and names the field if it is none.
 pub(crate) fn read_field<T: Field>(
     reader: &mut Reader,
@@ -384,7 +389,7 @@ macro_rules! messages {
                         }
                     } else if !$crate::protocol::messages!(@ignorable $versions) {
                         let default: $ty = $crate::protocol::messages!(@default $default);
-                        if self.$field != default {
+                        if $crate::protocol::differs(&self.$field, &default) {
                             return Err($crate::protocol::EncodeError::NotInVersion {
                                 field: $crate::protocol::messages!(@name $name $field),
                                 version: format.version,
@@ -400,7 +405,7 @@ macro_rules! messages {
                             let default: $ty = $crate::protocol::messages!(@default $default);
                             $crate::protocol::messages!(@tagged [$tag] $tagged $versions)
                                 .contains(format.version)
-                                && self.$field != default
+                                && $crate::protocol::differs(&self.$field, &default)
                         };
                         tagged_fields += u32::from($field);
                     )?)*

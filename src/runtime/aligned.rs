@@ -285,7 +285,7 @@ mod tests {
         for bytes in [0, 1, 4096, 4097, 70_000, 5 << 20] {
             let mut buffer = AlignedBuf::with_capacity(bytes);
             assert_eq!(buffer.at() as usize % ALIGNMENT, 0);
-            assert!(buffer.capacity() >= bytes && buffer.capacity() % ALIGNMENT == 0);
+            assert!(buffer.capacity() >= bytes && buffer.capacity().is_multiple_of(ALIGNMENT));
             assert_eq!(buffer.put(b"abc"), 3);
             buffer.put_zeros(2);
             assert_eq!(&buffer.freeze()[..], b"abc\0\0");

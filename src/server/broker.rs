@@ -1,5 +1,6 @@
 //! From a checked start to running shards, and back.
 
+use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
@@ -159,7 +160,7 @@ impl Broker {
             (topics, partitions) => format!("{topics} topics with {partitions} partitions"),
         };
         if self.offline > 0 {
-            summary.push_str(&format!(" ({} offline, see the log)", self.offline));
+            let _ = write!(summary, " ({} offline, see the log)", self.offline);
         }
         summary
     }

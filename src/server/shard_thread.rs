@@ -162,10 +162,7 @@ pub fn run(
                     server.drain(DRAIN_MAX).await;
                     close(&shard).await;
                     tell(Told::Closed);
-                    if controller.is_none() {
-                        // Others may still ask us, and their requests need an answer to end.
-                        continue;
-                    }
+                    // Others may still ask this shard: it serves them until the end.
                 }
                 Order::End => {
                     if let Some(controller) = &controller {

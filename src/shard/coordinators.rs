@@ -117,11 +117,9 @@ impl Shard {
             tracing::error!(partition = %partition.name, "offsets could not be stored: {error}");
             return vec![ErrorCode::CoordinatorNotAvailable; count];
         }
-        let mut record_offset = first_offset.unwrap_or(Offset::ZERO).0;
         let mut state = state.borrow_mut();
-        for change in commit.changes {
+        for (record_offset, change) in (first_offset.unwrap_or(Offset::ZERO).0..).zip(commit.changes) {
             state.apply(change, record_offset);
-            record_offset += 1;
         }
         commit.results
     }

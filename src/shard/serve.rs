@@ -108,7 +108,7 @@ impl Shard {
                 },
                 Err(ReadError::Epoch(code)) => ReadOutcome::failed(code),
                 Err(ReadError::OutOfRange { log_start_offset, high_watermark }) => {
-                    ReadOutcome { log_start_offset, high_watermark, ..ReadOutcome::failed(ErrorCode::OffsetOutOfRange) }
+                    ReadOutcome { high_watermark, log_start_offset, ..ReadOutcome::failed(ErrorCode::OffsetOutOfRange) }
                 }
                 Err(ReadError::Log(error)) => {
                     tracing::error!(partition = %partition.name, "a read failed: {error}");
@@ -246,18 +246,16 @@ async fn finish_produce(appends: Vec<BegunAppend>) -> Vec<ProduceOutcome> {
     for append in appends {
         outcomes.push(match append {
             BegunAppend::Failed(outcome) => outcome,
-            BegunAppend::Waiting(partition, appended, reached) => {
-                match reached.await {
-                    Ok(()) => ProduceOutcome {
-                        error: None,
-                        base_offset: appended.base_offset,
-                        log_append_time_ms: appended.log_append_time_ms,
-                        log_start_offset: partition.log.log_start_offset(),
-                        record_errors: Vec::new(),
-                    },
-                    Err(error) => refused(&partition, &AppendError::Log(error)),
-                }
-            }
+            BegunAppend::Waiting(partition, appended, reached) => match reached.await {
+                Ok(()) => ProduceOutcome {
+                    error: None,
+                    base_offset: appended.base_offset,
+                    log_append_time_ms: appended.log_append_time_ms,
+                    log_start_offset: partition.log.log_start_offset(),
+                    record_errors: Vec::new(),
+                },
+                Err(error) => refused(&partition, &AppendError::Log(error)),
+            },
         });
     }
     outcomes

@@ -12,6 +12,7 @@ use super::super::{
 };
 use super::{CLEAN, NEW, NOW, TestLog, contents, create, load, options, start, stop};
 use crate::config::{Settings, Sources};
+use crate::error_code::ErrorCode;
 use crate::record::{BatchBuilder, BatchOptions};
 use crate::types::{KafkaUuid, LeaderEpoch, Offset, PartitionId, TopicId};
 
@@ -126,6 +127,24 @@ fn steps_are_committed_in_order() {
     let _first = loaded.catalog.prepare(&no_op, NOW).expect("it fits");
     let second = loaded.catalog.prepare(&no_op, NOW).expect("it fits");
     loaded.catalog.commit(&second);
+}
+
+#[test]
+fn a_step_that_failed_is_forgotten_or_the_last() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut loaded, mut log) = start(dir.path(), NEW);
+    let catalog = &mut loaded.catalog;
+    let no_op: [MetadataRecord; 1] = [NoOpRecord::default().into()];
+    // The disk was full: the log took nothing, and later takes the next.
+    catalog.prepare(&no_op, NOW).expect("it fits");
+    catalog.step_failed(Offset(log.next));
+    let step = catalog.prepare(&no_op, NOW).expect("it fits");
+    log.commit(catalog, &step);
+    // The log may have kept some of it.
+    catalog.prepare(&no_op, NOW).expect("it fits");
+    catalog.step_failed(Offset(log.next + 1));
+    let error = catalog.prepare(&no_op, NOW).expect_err("nobody knows where it would stand");
+    assert_eq!(error.code, ErrorCode::KafkaStorageError);
 }
 
 #[test]

@@ -131,7 +131,7 @@ impl Drop for TcpStream {
     }
 }
 
-/// A send under way. Dropping it does not stop it.
+/// A send under way. Dropping it leaves unsent what the socket has not taken yet, so that nothing may follow it.
 #[must_use = "the outcome of a send shows when it is awaited"]
 pub struct LazySend {
     shard: Rc<Shard>,

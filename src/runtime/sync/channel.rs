@@ -190,7 +190,9 @@ mod tests {
             }
             seen
         });
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        for thread in threads {
+            thread.join().unwrap();
+        }
         for n in 0..4 {
             let of_one: Vec<_> = seen.iter().copied().filter(|value| value / 1000 == n).collect();
             assert!(of_one.is_sorted(), "the values of one sender keep their order");
