@@ -11,9 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use corelane::log::{
-    AppendBatch, IoMode, LoadOptions, Log, LogConfig, LogShard, LogShardOptions, OffsetReached, load,
-};
+use corelane::log::{AppendBatch, IoMode, LoadOptions, Log, LogConfig, LogShard, LogShardOptions, OffsetReached, load};
 use corelane::record::{BatchBuilder, BatchOptions, stamp};
 use corelane::runtime::{Runtime, RuntimeOptions};
 use corelane::types::{KafkaUuid, LeaderEpoch, Offset, TopicPartition};
@@ -52,13 +50,8 @@ fn append(log: &Rc<Log>, template: &BytesMut) -> OffsetReached {
     let mut batch = template.clone();
     stamp(&mut batch, base_offset, LeaderEpoch(0));
     let bytes: Bytes = batch.freeze();
-    let appended = AppendBatch {
-        bytes,
-        base_offset,
-        last_offset: base_offset,
-        leader_epoch: LeaderEpoch(0),
-        max_timestamp: 1,
-    };
+    let appended =
+        AppendBatch { bytes, base_offset, last_offset: base_offset, leader_epoch: LeaderEpoch(0), max_timestamp: 1 };
     log.append(appended).expect("there is room");
     log.wait_flushed(base_offset.plus(1))
 }

@@ -72,9 +72,8 @@ fn committed_offsets_are_kept_over_restarts() {
         for (partition, offset) in offsets.iter().enumerate() {
             list.add_partition_offset("t", partition as i32, Offset::Offset(*offset)).expect("an offset");
         }
-        for mut element in [list.find_partition("t", 0).expect("partition 0")] {
-            element.set_metadata(format!("note of {group}"));
-        }
+        let mut element = list.find_partition("t", 0).expect("partition 0");
+        element.set_metadata(format!("note of {group}"));
         consumer.assign(&list).expect("an assignment");
         retry("the commit", || consumer.commit(&list, CommitMode::Sync));
     };

@@ -93,7 +93,8 @@ fn with_a_port_for_each_shard_clients_see_as_many_brokers() {
     nodes.sort();
     let ports = [i32::from(base), i32::from(base) + 1];
     assert_eq!(nodes, [(1, "127.0.0.1".to_owned(), ports[0]), (2, "127.0.0.1".to_owned(), ports[1])]);
-    let leaders: HashSet<i32> = metadata.topics()[0].partitions().iter().map(|p| p.leader()).collect();
+    let leaders: HashSet<i32> =
+        metadata.topics()[0].partitions().iter().map(rdkafka::metadata::MetadataPartition::leader).collect();
     assert_eq!(leaders, HashSet::from([1, 2]), "the partitions are spread over the shards");
     for partition in metadata.topics()[0].partitions() {
         assert_eq!(partition.replicas(), [partition.leader()]);

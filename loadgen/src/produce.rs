@@ -26,6 +26,9 @@ const METADATA_VERSION: i16 = 12;
 const CREATE_TOPICS_VERSION: i16 = 7;
 const API_VERSIONS_VERSION: i16 = 3;
 
+/// What a broker gets to close the idle connections of a round.
+const SETTLE: Duration = Duration::from_secs(1);
+
 #[derive(Args, Debug)]
 pub struct Options {
     /// A broker's address
@@ -97,7 +100,11 @@ async fn measure(options: &Options) -> Result<(), Error> {
     );
     drive(&mut clients, options, partitions, options.warm_up).await?;
     let mut lines = Lines::default();
-    for _ in 0..options.rounds.max(1) {
+    for round in 0..options.rounds.max(1) {
+        if round > 0 && options.idle > 0 {
+            // The broker shall not be busy closing the last round's connections.
+            runtime::sleep(SETTLE).await;
+        }
         lines.alone.add(drive(&mut clients, options, partitions, options.requests).await?);
         if options.idle > 0 {
             let mut idle = Vec::with_capacity(options.idle);

@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(framer.body.capacity(), 0);
         framer.feed(&[1; 10], MIN, MAX).unwrap();
         assert!(framer.body.capacity() <= FIRST_BYTES_MAX);
-        framer.feed(&[1; FIRST_BYTES_MAX], MIN, MAX).unwrap();
+        framer.feed(&vec![1; FIRST_BYTES_MAX], MIN, MAX).unwrap();
         assert!(framer.body.capacity() <= 3 * FIRST_BYTES_MAX);
     }
 

@@ -4,7 +4,7 @@
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
+    collections::HashSet,
     net::{Ipv4Addr, Shutdown, SocketAddr},
     rc::Rc,
     sync::Arc,
@@ -45,7 +45,7 @@ enum Order {
 
 #[derive(Default)]
 struct Latches {
-    open: RefCell<HashMap<u8, ()>>,
+    open: RefCell<HashSet<u8>>,
     changed: Event,
     /// Requests in the order in which their work started.
     started: RefCell<Vec<Vec<u8>>>,
@@ -55,14 +55,14 @@ struct Latches {
 
 impl Latches {
     fn open(&self, name: u8) {
-        self.open.borrow_mut().insert(name, ());
+        self.open.borrow_mut().insert(name);
         self.changed.notify_all();
     }
 
     async fn wait(&self, name: u8) {
         loop {
             let changed = self.changed.listen();
-            if self.open.borrow().contains_key(&name) {
+            if self.open.borrow().contains(&name) {
                 return;
             }
             changed.await;
@@ -339,7 +339,7 @@ fn a_request_that_comes_byte_by_byte_is_served_and_one_that_stops_amid_is_not() 
     run(|| async {
         let rig = Rig::new(small());
         let mut slow = rig.client().await;
-        for byte in framed(b"eslowly").iter() {
+        for byte in &framed(b"eslowly") {
             slow.send_raw(&[*byte]).await;
             runtime::yield_now().await;
         }

@@ -316,6 +316,17 @@ impl Controller {
 
     /// Appends a step and takes it over once it is flushed.
     async fn append_step(&self, step: &Prepared) -> Result<(), LogError> {
+        let written = self.write_step(step).await;
+        match &written {
+            Ok(()) => {
+                self.catalog.borrow_mut().commit(step);
+            }
+            Err(_) => self.catalog.borrow_mut().step_failed(self.log.log_end_offset()),
+        }
+        written
+    }
+
+    async fn write_step(&self, step: &Prepared) -> Result<(), LogError> {
         let mut end_offset = self.log.log_end_offset();
         for batch in &step.batches {
             end_offset = batch.last_offset.plus(1);
@@ -327,9 +338,7 @@ impl Controller {
                 max_timestamp: batch.max_timestamp,
             })?;
         }
-        self.log.wait_flushed(end_offset).await?;
-        self.catalog.borrow_mut().commit(step);
-        Ok(())
+        self.log.wait_flushed(end_offset).await
     }
 
     /// Bounds the catalog's log: a snapshot now and then, written off the shard.

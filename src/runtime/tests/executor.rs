@@ -169,13 +169,13 @@ fn dropping_a_runtime_drops_its_tasks_and_what_they_hold() {
             for _ in 0..20 {
                 let (held, event) = (Rc::clone(&alive), sync::Event::new());
                 drop(spawn(async move {
-                    let _held = held;
                     event.listen().await;
+                    drop(held);
                 }));
                 let held = Rc::clone(&alive);
                 drop(spawn(async move {
-                    let _held = held;
                     sleep(Duration::from_secs(3600)).await;
+                    drop(held);
                 }));
                 let held = Rc::clone(&alive);
                 drop(spawn(async move {

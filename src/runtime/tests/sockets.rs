@@ -57,7 +57,7 @@ async fn echo(stream: TcpStream) {
     }
 }
 
-async fn echo_server() -> SocketAddr {
+fn echo_server() -> SocketAddr {
     let listener = listen();
     let address = listener.local_addr();
     drop(spawn(async move {
@@ -78,7 +78,7 @@ fn pattern(seed: u64, count: usize) -> Vec<u8> {
 #[test]
 fn many_connections_are_echoed() {
     run_masked(|| async {
-        let address = echo_server().await;
+        let address = echo_server();
         let clients: Vec<_> = (0..100u64)
             .map(|n| {
                 spawn(async move {
@@ -168,7 +168,7 @@ fn a_peer_that_is_not_read_does_not_starve_the_others() {
             }
             lazy
         };
-        let address = echo_server().await;
+        let address = echo_server();
         let stream = TcpStream::connect(address).await.unwrap();
         for round in 0..20 {
             let sent = pattern(round, 50_000);
@@ -193,14 +193,12 @@ fn chunks_that_are_kept_starve_only_until_they_are_dropped() {
         let mut kept = Vec::new();
         let mut bytes = Vec::new();
         while bytes.len() < 1 << 20 {
-            let chunk = match timeout(Duration::from_millis(5), server.recv()).await {
-                Ok(chunk) => chunk.unwrap(),
-                Err(TimedOut) => {
-                    // All buffers are in our hands.
-                    kept.clear();
-                    continue;
-                }
+            let Ok(chunk) = timeout(Duration::from_millis(5), server.recv()).await else {
+                // All buffers are in our hands.
+                kept.clear();
+                continue;
             };
+            let chunk = chunk.unwrap();
             assert!(!chunk.is_empty());
             bytes.extend_from_slice(&chunk);
             kept.push(chunk);
@@ -291,7 +289,7 @@ fn a_soak_of_random_drops_leaves_nothing_behind() {
     println!("seed {seed}");
     run_masked(|| async move {
         let idle = stats().in_flight;
-        let address = echo_server().await;
+        let address = echo_server();
         let clients: Vec<_> = (0..32u64)
             .map(|n| {
                 spawn(async move {
