@@ -273,7 +273,8 @@ impl Shard {
             let Some(runnable) = self.pop() else { break };
             runnable.run();
         }
-        if !self.queue.borrow().is_empty() || self.last.borrow().is_empty() {
+        // Even if the queue did not run empty: they go behind it, and come to their turn however busy the shard is.
+        if self.last.borrow().is_empty() {
             return;
         }
         for waker in std::mem::take(&mut *self.last.borrow_mut()) {

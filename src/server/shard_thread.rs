@@ -86,6 +86,7 @@ pub fn run(
         let _ = told.send(what);
     };
     let options = RuntimeOptions {
+        shards: seed.config.shards,
         disable: FeatureSet::parse(&seed.config.runtime.disable).unwrap_or_default(),
         spin: seed.config.runtime.spin,
         ..RuntimeOptions::default()

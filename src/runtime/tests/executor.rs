@@ -233,3 +233,24 @@ fn many_runtimes_one_after_the_other_leave_nothing_registered() {
         runtime.block_on(yield_now());
     }
 }
+
+#[test]
+fn a_shard_that_is_always_busy_comes_to_its_end_of_turn_and_its_completions() {
+    run_masked(|| async {
+        let stop = Rc::new(Cell::new(false));
+        for _ in 0..1000 {
+            let stop = Rc::clone(&stop);
+            drop(spawn(async move {
+                while !stop.get() {
+                    yield_now().await;
+                }
+            }));
+        }
+        for _ in 0..3 {
+            spawn(end_of_turn()).await;
+            sleep(Duration::from_millis(1)).await;
+            assert_eq!(offload(|| 1).await, 1);
+        }
+        stop.set(true);
+    });
+}
