@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::log::{self, CleanupPolicy, DirState, LoadOptions, LoadedLog, LogConfig, MetaProperties, names};
+use crate::log::names::{self, FileKind};
+use crate::log::{self, CleanupPolicy, DirState, LoadOptions, LoadedLog, LogConfig, MetaProperties};
 use crate::runtime::fs;
 use crate::types::{KafkaUuid, LeaderEpoch, Offset, TopicPartition};
 
@@ -79,11 +80,14 @@ pub fn metadata_log_config() -> LogConfig {
 pub(super) fn bootstrap_or_load(options: &CatalogOptions) -> Result<Loaded, CatalogError> {
     let dir = metadata_dir(&options.log_dir);
     let (identity, is_new) = identity(options, &dir)?;
-    let log = load_log(options, &dir)?;
     let mut replay = Replay::new(CatalogImage::empty(identity));
     if let Some(newest) = snapshot::list(&dir)?.pop() {
         snapshot::load(&dir, newest, &mut replay)?;
+        // It is whole: neither older ones nor the log before it are needed any more.
+        snapshot::remove_older(&dir, newest)?;
+        remove_covered_segments(&dir, newest.end_offset)?;
     }
+    let log = load_log(options, &dir)?;
     let bytes_since_snapshot = replay_log(&log, &mut replay)?;
     let end = replay.end_offset();
     if end != log.log_end_offset {
@@ -187,6 +191,31 @@ fn load_log(options: &CatalogOptions, dir: &Path) -> Result<LoadedLog, CatalogEr
         Some(damage) => Err(CatalogError::Damaged(damage)),
         None => Ok(log),
     }
+}
+
+/// Removes the segments that end before `end_offset`: the log itself deletes nothing while the broker runs.
+fn remove_covered_segments(dir: &Path, end_offset: Offset) -> Result<(), CatalogError> {
+    let files = fs::list(dir).map_err(CatalogError::io("list", dir))?;
+    let files = || files.iter().map(|(name, _)| (name, FileKind::of(name)));
+    let base_offsets = files().filter_map(|(_, kind)| if let FileKind::Log(base) = kind { Some(base) } else { None });
+    // The last of those that begin before it may hold records behind it.
+    let Some(first) = base_offsets.filter(|&base| base <= end_offset).max() else { return Ok(()) };
+    let mut removed = false;
+    for (name, kind) in files() {
+        let (FileKind::Log(offset)
+        | FileKind::OffsetIndex(offset)
+        | FileKind::TimeIndex(offset)
+        | FileKind::TxnIndex(offset)
+        | FileKind::Snapshot(offset)) = kind
+        else {
+            continue;
+        };
+        if offset < first {
+            let path = dir.join(name);
+            removed |= fs::remove_file(&path).map_err(CatalogError::io("remove", &path))?;
+        }
+    }
+    if removed { fs::sync_dir(dir).map_err(CatalogError::io("sync", dir)) } else { Ok(()) }
 }
 
 /// Takes over what of the log is not in the snapshot; answers how many bytes that is.

@@ -1,4 +1,23 @@
-//! Topics, configs and ids as a state machine over KRaft records.
+//! Topics, partitions, configurations, features and ids: a state machine over the records of Kafka's KRaft, kept in
+//! `__cluster_metadata-0` in Kafka's own formats, so that Apache Kafka and Corelane can start on each other's data.
+//!
+//! ```text
+//! Catalog::bootstrap_or_load(&options) -> Loaded { catalog, placement, log, adopted, is_new }   before the shards start
+//! catalog.begin(&registration, now)    -> Prepared      features, registration, a new leader epoch everywhere
+//! commands::create_topics(image, ..)   -> records       pure; likewise for all that clients ask
+//! catalog.prepare(&records, now)       -> Prepared { batches, image, changes }
+//!     append the batches to the catalog's log, wait until they are flushed
+//! catalog.commit(&prepared)            -> &Arc<CatalogImage>, for all shards; or step_failed, if the log failed
+//! catalog.snapshot_due() -> SnapshotJob, run off the shards -> snapshot_ended
+//! catalog.end(now), then Placement::write(dir, catalog.stopped())      a clean stop
+//! ```
+//!
+//! Reading order: [`records`] are Kafka's schemas and [`MetadataRecord`] the frame around them; [`CatalogImage`] is
+//! what they add up to (`image`, `topic`, `apply`); [`commands`] make new ones; `batches`, `replay` and [`snapshot`]
+//! bring them to disk and back; `load` finds a directory's catalog or makes one, and [`Catalog`] is the running one.
+//! Beside the records stand [`quorum`], KRaft's own state, and [`placement`], which Kafka has no record for.
+//!
+//! What real Kafka asks of all this was tried with 4.3.1: `tests/handback`.
 
 mod apply;
 mod batches;
@@ -13,6 +32,7 @@ mod load;
 mod metadata_record;
 pub mod placement;
 pub mod quorum;
+#[allow(clippy::float_cmp)] // A field of a version that lacks it is compared with its default.
 pub mod records;
 mod replay;
 pub mod snapshot;

@@ -57,45 +57,45 @@ pub type RollBackHook = Rc<dyn Fn(Offset)>;
 
 /// One partition's log.
 pub struct Log {
-    shard: Rc<LogShard>,
-    key: u64,
-    topic_partition: TopicPartition,
-    topic_id: TopicId,
-    dir: RefCell<Arc<Path>>,
-    config: RefCell<Rc<LogConfig>>,
-    offsets: OffsetState,
-    leader_epoch: Cell<LeaderEpoch>,
-    epochs: RefCell<LeaderEpochCache>,
-    state: RefCell<State>,
+    pub(super) shard: Rc<LogShard>,
+    pub(super) key: u64,
+    pub(super) topic_partition: TopicPartition,
+    pub(super) topic_id: TopicId,
+    pub(super) dir: RefCell<Arc<Path>>,
+    pub(super) config: RefCell<Rc<LogConfig>>,
+    pub(super) offsets: OffsetState,
+    pub(super) leader_epoch: Cell<LeaderEpoch>,
+    pub(super) epochs: RefCell<LeaderEpochCache>,
+    pub(super) state: RefCell<State>,
     pub(super) sealed: RefCell<Vec<SealedSegment>>,
     /// The front takes writes, the back takes appends; mostly one segment is both.
-    live: RefCell<VecDeque<LiveSegment>>,
-    tail: RefCell<Tail>,
-    written_waiters: RefCell<Waiters>,
-    flushed_waiters: RefCell<Waiters>,
-    visible: OnceCell<Event>,
-    progress: OnceCell<Event>,
-    snapshot_source: RefCell<Option<SnapshotSource>>,
-    roll_back_hook: RefCell<Option<RollBackHook>>,
+    pub(super) live: RefCell<VecDeque<LiveSegment>>,
+    pub(super) tail: RefCell<Tail>,
+    pub(super) written_waiters: RefCell<Waiters>,
+    pub(super) flushed_waiters: RefCell<Waiters>,
+    pub(super) visible: OnceCell<Event>,
+    pub(super) progress: OnceCell<Event>,
+    pub(super) snapshot_source: RefCell<Option<SnapshotSource>>,
+    pub(super) roll_back_hook: RefCell<Option<RollBackHook>>,
     pub(super) cursors: RefCell<Cursors>,
     pub(super) seal_jobs: RefCell<VecDeque<SealJob>>,
     pub(super) recovery_point: Cell<Offset>,
     pub(super) sealing: Cell<bool>,
     /// The files are not what a clean stop leaves behind.
-    touched: Cell<bool>,
+    pub(super) touched: Cell<bool>,
     /// Records since the last flush, for `flush.messages`.
-    unflushed_records: Cell<i64>,
+    pub(super) unflushed_records: Cell<i64>,
     /// Bytes in commits since the last flush, under `log.flush.acks=all`.
-    unflushed_bytes: Cell<u64>,
-    flush_timer: Cell<bool>,
-    last_append_ms: Cell<i64>,
-    queued: Cell<bool>,
-    committing: Cell<bool>,
-    preparing: Cell<bool>,
-    extending: Cell<bool>,
+    pub(super) unflushed_bytes: Cell<u64>,
+    pub(super) flush_timer: Cell<bool>,
+    pub(super) last_append_ms: Cell<i64>,
+    pub(super) queued: Cell<bool>,
+    pub(super) committing: Cell<bool>,
+    pub(super) preparing: Cell<bool>,
+    pub(super) extending: Cell<bool>,
     pub(super) listed_roomy: Cell<bool>,
-    flushing: Cell<Option<Offset>>,
-    flush_slot: Cell<Option<u32>>,
+    pub(super) flushing: Cell<Option<Offset>>,
+    pub(super) flush_slot: Cell<Option<u32>>,
 }
 
 impl fmt::Debug for Log {
@@ -552,90 +552,5 @@ impl Log {
     /// Notified whenever something that was in flight is over.
     pub(super) fn progress(&self) -> &Event {
         self.progress.get_or_init(Event::new)
-    }
-
-    pub(super) fn may_commit(&self) -> bool {
-        let open = matches!(*self.state.borrow(), State::Open | State::Closed);
-        open && !self.committing.get() && !self.preparing.get()
-    }
-
-    /// Whether the running flush covers the block that the segment's next write begins with.
-    pub(super) fn flush_holds_block(&self, segment: &LiveSegment) -> bool {
-        self.flushing.get() == Some(segment.base_offset)
-            && !segment.written_end.is_multiple_of(self.shard.options.block_bytes)
-    }
-
-    pub(super) fn has_placed(&self) -> bool {
-        self.live.borrow().iter().any(|segment| !segment.placed.is_empty())
-    }
-
-    /// Whether nothing of the log is in flight.
-    pub(super) fn is_quiet(&self) -> bool {
-        !(self.committing.get()
-            || self.preparing.get()
-            || self.extending.get()
-            || self.sealing.get()
-            || self.flushing.get().is_some()
-            || self.flush_slot.get().is_some())
-    }
-
-    pub(super) fn shard(&self) -> &Rc<LogShard> {
-        &self.shard
-    }
-
-    pub(super) fn key(&self) -> u64 {
-        self.key
-    }
-
-    pub(super) fn live(&self) -> &RefCell<VecDeque<LiveSegment>> {
-        &self.live
-    }
-
-    pub(super) fn tail(&self) -> &RefCell<Tail> {
-        &self.tail
-    }
-
-    pub(super) fn state(&self) -> &RefCell<State> {
-        &self.state
-    }
-
-    pub(super) fn is_queued(&self) -> &Cell<bool> {
-        &self.queued
-    }
-
-    pub(super) fn committing(&self) -> &Cell<bool> {
-        &self.committing
-    }
-
-    pub(super) fn preparing(&self) -> &Cell<bool> {
-        &self.preparing
-    }
-
-    pub(super) fn extending(&self) -> &Cell<bool> {
-        &self.extending
-    }
-
-    pub(super) fn flushing(&self) -> &Cell<Option<Offset>> {
-        &self.flushing
-    }
-
-    pub(super) fn flush_slot(&self) -> &Cell<Option<u32>> {
-        &self.flush_slot
-    }
-
-    pub(super) fn unflushed_bytes(&self) -> &Cell<u64> {
-        &self.unflushed_bytes
-    }
-
-    pub(super) fn has_no_flush_waiters(&self) -> bool {
-        self.flushed_waiters.borrow().is_empty()
-    }
-
-    pub(super) fn was_touched(&self) -> bool {
-        self.touched.get()
-    }
-
-    pub(super) fn last_append_ms(&self) -> i64 {
-        self.last_append_ms.get()
     }
 }

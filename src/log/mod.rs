@@ -35,6 +35,7 @@ mod load;
 pub mod loaded;
 #[expect(clippy::module_inception, reason = "it holds the type of that name")]
 pub mod log;
+mod log_parts;
 pub mod log_shard;
 mod look_behind;
 pub mod meta_properties;

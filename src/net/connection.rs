@@ -357,10 +357,10 @@ impl<S: Service> Connection<S> {
             let Poll::Ready(permit) = Pin::new(&mut **admission).poll(cx) else { return false };
             self.admission = None;
             permit
-        } else if let Some(permit) = self.net.request_memory.try_acquire(bytes) {
+        } else if let Some(permit) = self.net.request_memory(bytes).try_acquire(bytes) {
             permit
         } else {
-            self.admission = Some(Box::new(self.net.request_memory.acquire(bytes)));
+            self.admission = Some(Box::new(self.net.request_memory(bytes).acquire(bytes)));
             self.net.paused();
             return true;
         };

@@ -43,11 +43,31 @@ struct Listed {
     owing: bool,
 }
 
+/// Up to this a request is small: it holds a batch of a producer's default size.
+const SMALL_REQUEST_BYTES_MAX: usize = 1 << 20;
+
+/// How the memory for requests is divided between small and large ones. Each part holds the largest of its kind. Little
+/// memory is not divided: all requests share it.
+fn request_memory(options: &NetOptions) -> (usize, usize) {
+    if !is_divided(options) {
+        return (0, options.queued_request_bytes_max.max(options.request_bytes_max));
+    }
+    let half = options.queued_request_bytes_max / 2;
+    (half.max(SMALL_REQUEST_BYTES_MAX), half.max(options.request_bytes_max))
+}
+
+fn is_divided(options: &NetOptions) -> bool {
+    options.queued_request_bytes_max >= 16 * SMALL_REQUEST_BYTES_MAX
+}
+
 /// The connections of a shard.
 pub struct Net<S: Service> {
     pub(super) options: NetOptions,
     pub(super) service: Rc<S>,
-    pub(super) request_memory: Semaphore,
+    /// Memory for requests up to `SMALL_REQUEST_BYTES_MAX`, and for larger ones: whoever claims large requests and does
+    /// not send them keeps no small one waiting.
+    small_requests: Semaphore,
+    large_requests: Semaphore,
     gate: Arc<Gate>,
     metrics: Arc<ShardMetrics>,
     connections: RefCell<Slab<Listed>>,
@@ -62,11 +82,12 @@ pub struct Net<S: Service> {
 impl<S: Service> Net<S> {
     /// The connections of the running shard. `gate` is shared by all shards.
     pub fn new(options: NetOptions, gate: Arc<Gate>, metrics: Arc<ShardMetrics>, service: Rc<S>) -> Rc<Net<S>> {
-        let request_memory = options.queued_request_bytes_max.max(options.request_bytes_max);
+        let (small, large) = request_memory(&options);
         let net = Rc::new(Net {
             options,
             service,
-            request_memory: Semaphore::new(request_memory),
+            small_requests: Semaphore::new(small),
+            large_requests: Semaphore::new(large),
             gate,
             metrics,
             connections: RefCell::default(),
@@ -220,7 +241,8 @@ impl<S: Service> Net<S> {
 
     /// Ends connections that are idle, or that stand still while others wait for the memory they hold.
     fn sweep(&self, now: Instant) {
-        let requests_wait = self.request_memory.available() < self.options.request_bytes_max / 2;
+        let requests_wait = self.large_requests.available() < self.options.request_bytes_max
+            || (is_divided(&self.options) && self.small_requests.available() < SMALL_REQUEST_BYTES_MAX);
         let answers_wait = self.short_of_answer_memory();
         for (_, listed) in self.connections.borrow().iter() {
             let still = now.saturating_duration_since(listed.moved);
@@ -291,14 +313,24 @@ impl<S: Service> Net<S> {
         self.metrics.response_bytes.set(unsent as i64);
     }
 
+    /// Where a request of so many bytes gets its memory.
+    pub(super) fn request_memory(&self, bytes: usize) -> &Semaphore {
+        if bytes <= SMALL_REQUEST_BYTES_MAX && is_divided(&self.options) {
+            &self.small_requests
+        } else {
+            &self.large_requests
+        }
+    }
+
     pub(super) fn short_of_answer_memory(&self) -> bool {
         self.unsent.get() > self.options.queued_response_bytes_max
     }
 
     pub(super) fn requests_in_flight(&self, change: i64) {
         self.metrics.requests_in_flight.add(change);
-        let total = self.options.queued_request_bytes_max.max(self.options.request_bytes_max);
-        self.metrics.request_bytes.set(total.saturating_sub(self.request_memory.available()) as i64);
+        let (small, large) = request_memory(&self.options);
+        let free = self.small_requests.available() + self.large_requests.available();
+        self.metrics.request_bytes.set((small + large).saturating_sub(free) as i64);
     }
 
     pub(super) fn received(&self, bytes: u64) {

@@ -10,9 +10,10 @@ use super::super::records::{
 use super::super::{
     Catalog, CatalogChange, CatalogError, CatalogImage, MetadataRecord, Placement, ResourceType, metadata_dir, snapshot,
 };
-use super::{CLEAN, NEW, NOW, TestLog, contents, create, load, options, start, stop};
+use super::{ADOPTED, CLEAN, NEW, NOW, TestLog, contents, create, load, options, start, stop};
 use crate::config::{Settings, Sources};
 use crate::error_code::ErrorCode;
+use crate::log::names;
 use crate::record::{BatchBuilder, BatchOptions};
 use crate::types::{KafkaUuid, LeaderEpoch, Offset, PartitionId, TopicId};
 
@@ -247,6 +248,39 @@ fn a_snapshot_stands_for_the_log_before_it() {
         Catalog::bootstrap_or_load(&options(dir.path(), CLEAN)).expect_err("the snapshot is cut")
     };
     assert!(matches!(error, CatalogError::Malformed { .. }), "{error}");
+}
+
+#[test]
+fn a_start_removes_the_log_that_a_snapshot_covers() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (loaded, log) = start(dir.path(), NEW);
+    stop(dir.path(), loaded, log);
+    // Each start on files of another broker begins a segment of its own.
+    let (mut loaded, mut log) = start(dir.path(), ADOPTED);
+    create(&mut loaded, &mut log, "alpha", 2);
+    let metadata = metadata_dir(dir.path());
+    let image = loaded.catalog.image().clone();
+    stop(dir.path(), loaded, log);
+    let (loaded, log) = start(dir.path(), ADOPTED);
+    let segments = || {
+        let names = std::fs::read_dir(&metadata).expect("listed").map(|entry| entry.expect("a name").file_name());
+        let mut names: Vec<_> = names.filter_map(|name| name.into_string().ok()).collect();
+        names.retain(|name| name.ends_with(names::LOG_SUFFIX));
+        names.sort();
+        names
+    };
+    assert_eq!(segments().len(), 3);
+    stop(dir.path(), loaded, log);
+    let id = snapshot::write(&metadata, &image).expect("written").expect("nothing is unknown");
+    let (loaded, log) = start(dir.path(), CLEAN);
+    // The segment that the snapshot ends in stays.
+    let left = segments();
+    assert_eq!(left.len(), 2, "{left:?}");
+    assert!(left[0] < format!("{:020}.log", id.end_offset.0));
+    assert_eq!(loaded.catalog.image().topic("alpha").map(|topic| topic.partition_count()), Some(2));
+    stop(dir.path(), loaded, log);
+    let (loaded, _) = start(dir.path(), CLEAN);
+    assert_eq!(loaded.catalog.image().partition_count(), 2);
 }
 
 #[test]

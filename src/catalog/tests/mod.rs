@@ -77,6 +77,8 @@ const NOW: i64 = 1_795_000_000_000;
 const NEW: DirState = DirState { clean: false, adopted: true, commit_reach_bytes: u64::MAX, broker_epoch: None };
 const CLEAN: DirState = DirState { clean: true, adopted: false, commit_reach_bytes: u64::MAX, broker_epoch: None };
 
+const ADOPTED: DirState = DirState { adopted: true, ..CLEAN };
+
 /// A log that is written as the appender would, without its ring.
 struct TestLog {
     path: std::path::PathBuf,
