@@ -13,6 +13,7 @@ use crate::api::{Api, Context, Door};
 use crate::log::Chunk;
 use crate::metrics::ShardMetrics;
 use crate::net::{Answer, Call, ConnectionInfo, FileRange, SendPart, Service};
+use crate::protocol::ApiKey;
 use crate::runtime;
 
 /// Kafka's protocol on one shard.
@@ -47,13 +48,15 @@ impl KafkaService {
             Dispatched::Started(reply) => reply,
             Dispatched::Refused(why) => return Answer::Close(why),
         };
-        // A fetch may wait for long; when its client is gone it ends. Appends go on by themselves.
+        // A fetch may wait for long, so it ends when its client is gone. Everything else runs to its end: a command of
+        // the controller that was broken off between its records and their taking over would leave the catalog torn.
+        let may_end = key == ApiKey::Fetch.number();
         let mut closed = pin!(connection.closed());
         let reply = poll_fn(|context| {
             if let Poll::Ready(reply) = reply.as_mut().poll(context) {
                 return Poll::Ready(Some(reply));
             }
-            closed.as_mut().poll(context).map(|()| None)
+            if may_end { closed.as_mut().poll(context).map(|()| None) } else { Poll::Pending }
         })
         .await;
         let took = runtime::now().saturating_duration_since(began);
