@@ -120,6 +120,7 @@ fn replication_factors_that_one_broker_cannot_have() {
     let metadata = consumer(&broker, &[]).fetch_metadata(Some("three"), PATIENCE).expect("metadata");
     assert_eq!(metadata.topics()[0].partitions()[0].replicas().len(), 1, "one replica, and it says so");
 
+    drop(broker);
     let strict = Broker::start(&[("corelane.replication.factor.strict", "true")]);
     let three = NewTopic::new("three", 1, TopicReplication::Fixed(3));
     let results = block_on(admin(&strict).create_topics([&three], &admin_options())).expect("an answer");
@@ -162,6 +163,7 @@ fn a_topic_is_created_by_the_first_who_produces_to_it_unless_that_is_off() {
     producer.finish_ok();
     assert_eq!(topics(&broker), [("auto".to_owned(), 3)]);
 
+    drop((producer, broker));
     let off = Broker::start(&[("auto.create.topics.enable", "false")]);
     let producer = Producer::new(&off, &[("message.timeout.ms", "3000")]);
     producer.send_value(0, "auto", 0, b"x");

@@ -20,7 +20,7 @@ use rand::Rng;
 use crate::harness::batch::Batch;
 use crate::harness::broker::is_kafka;
 use crate::harness::client::{PATIENCE, create_topic, produce, read_all};
-use crate::harness::wire::{FetchOptions, Wire, fetch_request, produce_request, raw_frame, topic_name};
+use crate::harness::wire::{FetchOptions, Wire, fetch_request, frame, produce_request, raw_frame, topic_name};
 use crate::harness::{Broker, seeded};
 
 /// What the broker may grow by while it is fed with rubbish: buffers and caches, not what a frame claims.
@@ -77,12 +77,10 @@ fn assert_no_growth(broker: &Broker, before: u64) {
 fn valid_frames() -> Vec<(String, BytesMut)> {
     let text = StrBytes::from_static_str;
     let mut frames = Vec::new();
-    let broker = Broker::start(&[]);
-    let mut wire = Wire::connect(&broker);
     macro_rules! frame {
         ($request:expr, $($version:literal),+) => {
             $( frames.push((format!("{} v{}", stringify!($request).split(['(', ':', '.']).next().unwrap_or(""), $version),
-                wire.frame(&$request, $version))); )+
+                frame(&$request, $version, 100))); )+
         };
     }
     let metadata = MetadataRequest::default()

@@ -44,22 +44,11 @@ impl Wire {
         self.next_correlation_id - 1
     }
 
-    /// A whole request as it goes over the wire, with its size in front.
+    /// A whole request as it goes over the wire, with its size in front and this connection's next correlation id.
     pub fn frame<R: Request>(&mut self, request: &R, version: i16) -> BytesMut {
         let correlation_id = self.next_correlation_id;
         self.next_correlation_id += 1;
-        let mut frame = BytesMut::new();
-        frame.put_i32(0);
-        let header = RequestHeader::default()
-            .with_request_api_key(R::KEY)
-            .with_request_api_version(version)
-            .with_correlation_id(correlation_id)
-            .with_client_id(Some(StrBytes::from_static_str("tests")));
-        header.encode(&mut frame, R::header_version(version)).expect("a header");
-        request.encode(&mut frame, version).expect("a request that this version can say");
-        let size = (frame.len() - 4) as u32;
-        frame[..4].copy_from_slice(&size.to_be_bytes());
-        frame
+        frame(request, version, correlation_id)
     }
 
     pub fn send_bytes(&mut self, bytes: &[u8]) {
@@ -112,6 +101,22 @@ impl Wire {
         self.stream.set_read_timeout(Some(PATIENCE)).expect("a read timeout");
         silent
     }
+}
+
+/// A whole request as it goes over the wire, with its size in front.
+pub fn frame<R: Request>(request: &R, version: i16, correlation_id: i32) -> BytesMut {
+    let mut frame = BytesMut::new();
+    frame.put_i32(0);
+    let header = RequestHeader::default()
+        .with_request_api_key(R::KEY)
+        .with_request_api_version(version)
+        .with_correlation_id(correlation_id)
+        .with_client_id(Some(StrBytes::from_static_str("tests")));
+    header.encode(&mut frame, R::header_version(version)).expect("a header");
+    request.encode(&mut frame, version).expect("a request that this version can say");
+    let size = (frame.len() - 4) as u32;
+    frame[..4].copy_from_slice(&size.to_be_bytes());
+    frame
 }
 
 pub fn topic_name(name: &str) -> TopicName {
