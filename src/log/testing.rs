@@ -24,5 +24,5 @@ pub(super) fn batch_at(base_offset: i64, count: i32, epoch: i32, timestamp: i64,
 
 /// Writes a segment file.
 pub(super) fn write_segment(dir: &Path, base_offset: i64, bytes: &[u8]) {
-    crate::runtime::fs::write_synced(&names::log_file(dir, Offset(base_offset)), &bytes).unwrap();
+    crate::runtime::fs::write_synced(&names::log_file(dir, Offset(base_offset)), bytes).unwrap();
 }
