@@ -81,6 +81,7 @@ async function main() {
     const createSocketFactory = require("kafkajs/src/network/socketFactory");
     const cluster = new Cluster({
       logger, brokers: [bootstrap], socketFactory: createSocketFactory(), clientId: "suite", retry: { retries: 3 },
+      connectionTimeout: 10000, authenticationTimeout: 10000, requestTimeout: 30000,
       metadataMaxAge: 60000, allowAutoTopicCreation: false, offsets: new Map(), isolationLevel: 1,
       instrumentationEmitter: null, maxInFlightRequests: null,
     });
