@@ -63,6 +63,7 @@ const RUNTIME_FEATURES: &[&str] = &[
     "registered-buffers",
     "msg-ring",
     "cqe-skip",
+    "min-wait",
 ];
 
 /// Kafka's keys whose default is another one here, and why.

@@ -89,7 +89,12 @@ fn many_partitions_share_flushes_and_a_few_descriptors() {
     for io in MODES {
         let root = data_dir();
         run(async {
-            let shard = LogShard::new(LogShardOptions { descriptors_max: 8, tail_bytes_max: 0, ..options(io) });
+            let shard = LogShard::new(LogShardOptions {
+                descriptors_max: 8,
+                tail_bytes_max: 0,
+                fdatasync_files_max: 4,
+                ..options(io)
+            });
             let all: Vec<_> = (0..100).map(|at| Written::new(&shard, root.path(), at, LogConfig::default())).collect();
             for round in 0..5 {
                 let waits: Vec<_> = all
