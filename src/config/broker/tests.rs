@@ -79,7 +79,7 @@ fn what_cannot_be_is_said_in_one_sentence() {
             "expected at most max.compaction.lag.ms, which is 8.",
         ),
         ("metadata.log.dir=/x", "cannot be taken: the catalog lives in log.dirs."),
-        ("runtime.disable=nothing", "msg-ring and cqe-skip, separated by commas."),
+        ("runtime.disable=nothing", "msg-ring, cqe-skip and min-wait, separated by commas."),
     ];
     for (file, end) in cases {
         let sentence = config(file).expect_err("it is not valid");
