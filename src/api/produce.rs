@@ -13,10 +13,9 @@ use crate::protocol::produce::{
 };
 use crate::protocol::{Records, Str};
 use crate::shard::message::{ProduceBatches, ProduceItem, ProduceOutcome, ShardReply, ShardRequest};
-use crate::shard::{OFFSETS_TOPIC, TRANSACTION_TOPIC};
 use crate::types::{KafkaUuid, Offset, PartitionId, ShardId};
 
-use super::{Context, Outcome};
+use super::{Context, Outcome, is_internal_topic};
 
 /// `AdminUtils.ADMIN_CLIENT_ID`, which alone may write to internal topics.
 const ADMIN_CLIENT: &str = "__admin_client";
@@ -54,7 +53,7 @@ pub fn handle(context: Context, request: ProduceRequest) -> impl Future<Output =
                 _ if !(-1..=1).contains(&acks) => Fate::Failed(ErrorCode::InvalidRequiredAcks, ""),
                 (None, _) if version >= 13 => Fate::Failed(ErrorCode::UnknownTopicId, ""),
                 (None, _) => Fate::Failed(ErrorCode::UnknownTopicOrPartition, ""),
-                (Some(image), _) if is_internal(&image.name) && context.client_id() != ADMIN_CLIENT => {
+                (Some(image), _) if is_internal_topic(&image.name) && context.client_id() != ADMIN_CLIENT => {
                     Fate::Failed(ErrorCode::InvalidTopicException, "only the broker writes to an internal topic")
                 }
                 (Some(image), Records::Inline(records)) => {
@@ -126,10 +125,6 @@ pub fn handle(context: Context, request: ProduceRequest) -> impl Future<Output =
             _ => Outcome::Answer(response),
         }
     }
-}
-
-fn is_internal(topic: &str) -> bool {
-    topic == OFFSETS_TOPIC || topic == TRANSACTION_TOPIC
 }
 
 fn failure(code: ErrorCode, why: &str) -> ProduceOutcome {
