@@ -204,6 +204,7 @@ fn a_frame_claimed_to_be_large_takes_memory_only_as_it_arrives() {
     }
     std::thread::sleep(Duration::from_millis(300));
     assert_no_growth(&broker, before);
+    is_well(&mut broker);
     drop(held);
     is_well(&mut broker);
 }

@@ -157,6 +157,13 @@ fn a_waiting_fetch_ends_with_its_connection() {
     let mut wire = Wire::connect(&broker);
     assert_eq!(produce(&mut wire, "t", 1, Batch::of(&[b"x"]).bytes()).0, 0);
     assert_eq!(base_offsets(&fetch(&mut wire, "t", 1, 0)), [0]);
+
+    // The broker notices, whichever way it receives: it closes its side long before the wait is over.
+    let mut wire = Wire::connect(&broker);
+    let options = FetchOptions { max_wait_ms: 600_000, ..FetchOptions::default() };
+    wire.send(&fetch_request("t", &[(1, 1)], options), 12);
+    wire.end();
+    assert!(wire.read_frame().is_none());
 }
 
 #[test]

@@ -51,7 +51,7 @@ pub async fn handle(context: Context, request: FetchRequest) -> Outcome<(FetchRe
         outcomes = read_all(&context, &plan.partitions, &resolved, max_bytes, read_committed).await;
         let bytes: usize = outcomes.iter().map(|outcome| outcome.bytes).sum();
         let urgent = outcomes.iter().any(|outcome| outcome.error.is_error() || outcome.diverging.is_some());
-        if urgent || bytes >= min_bytes || plan.partitions.is_empty() && min_bytes == 0 || runtime::now() >= deadline {
+        if urgent || bytes >= min_bytes || plan.partitions.is_empty() || runtime::now() >= deadline {
             break;
         }
         let reached: Vec<(PartitionId, ShardId, Offset)> = resolved

@@ -3,7 +3,7 @@
 //! would otherwise go unseen.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -83,6 +83,11 @@ impl Wire {
         let mut frame = vec![0; size];
         self.stream.read_exact(&mut frame).expect("the whole frame");
         Some(frame.into())
+    }
+
+    /// Says that no more requests will come.
+    pub fn end(&mut self) {
+        self.stream.shutdown(Shutdown::Write).expect("a connection that is open");
     }
 
     /// True when the broker closes the connection without another answer.

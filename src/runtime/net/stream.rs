@@ -75,10 +75,9 @@ impl TcpStream {
         self.receive.poll(&self.shard.driver, cx.waker())
     }
 
-    /// Whether nothing more will come. For who does not receive just now but wants to know that the peer is gone; it may
-    /// take until the next `recv` to show.
+    /// Whether nothing more will come. For who does not receive just now but wants to know that the peer is gone.
     pub fn poll_end(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.receive.poll_end(cx.waker())
+        self.receive.poll_end(&self.shard.driver, cx.waker())
     }
 
     /// Sends all of the buffers, one behind the other. The next send may start when this one is done.

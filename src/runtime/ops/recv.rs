@@ -118,13 +118,17 @@ impl Receive {
         Poll::Pending
     }
 
-    /// Whether the peer has ended or the connection is broken, and nothing that came before is left to take. Sees it
-    /// only while an operation is there, as a multishot one is; starts none.
-    pub fn poll_end(&self, waker: &Waker) -> Poll<()> {
-        if self.end.borrow().is_some() && self.waiting.borrow().is_empty() {
+    /// Whether the peer has ended or the connection is broken, and nothing that came before is left to take. Where no
+    /// multishot operation is there to tell, one receive is started ahead of the next `poll`, which then finds it.
+    pub fn poll_end(self: &Rc<Self>, driver: &Driver, waker: &Waker) -> Poll<()> {
+        let nothing_waits = self.waiting.borrow().is_empty();
+        if self.end.borrow().is_some() && nothing_waits {
             return Poll::Ready(());
         }
         *self.waker.borrow_mut() = Some(waker.clone());
+        if nothing_waits && self.armed.get().is_none() && !self.starved.get() {
+            self.arm(driver);
+        }
         Poll::Pending
     }
 
