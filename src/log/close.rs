@@ -7,7 +7,8 @@ use crate::runtime::fs;
 use crate::runtime::{offload, spawn};
 use crate::types::{KafkaUuid, Offset};
 
-use super::error::LogError;
+use super::error::{LogError, is_disk_full};
+use super::full::with_room;
 use super::log::{Log, State};
 use super::log_shard::{FlushAcks, LogShard};
 use super::names;
@@ -24,17 +25,21 @@ impl Log {
             *self.state().borrow_mut() = State::Closed;
         }
         self.drained().await;
-        if let Some(error @ LogError::Poisoned { .. }) = self.state_error() {
+        let lost = self.shard().room.lost().map(|reason| LogError::Poisoned { reason });
+        if let Some(error @ LogError::Poisoned { .. }) = lost.or_else(|| self.state_error()) {
             self.release();
             return Err(error);
         }
         let end = self.log_end_offset();
         if self.was_touched() {
-            let completion = self.final_completion();
-            let dir = self.dir();
-            if let Err(error) = offload(move || completion.run()).await {
+            let completed = with_room(&self.shard().options().room, is_disk_full, || {
+                let completion = self.final_completion();
+                move || completion.run()
+            })
+            .await;
+            if let Err(error) = completed {
                 self.release();
-                return Err(LogError::io("close", &dir, &error));
+                return Err(LogError::io("close", &self.dir(), &error));
             }
             self.note_flushed(end);
         }
@@ -47,7 +52,9 @@ impl Log {
     /// Deletes the log: its directory is renamed durably, so that the topic can be made anew at once, and its files are
     /// removed behind that.
     pub async fn delete(self: &Rc<Self>) -> Result<(), LogError> {
-        *self.state().borrow_mut() = State::Closed;
+        if matches!(self.state().replace(State::Closed), State::Poisoned { .. }) {
+            self.shard().room.metrics().add_offline_replicas(-1);
+        }
         for segment in self.live().borrow_mut().iter_mut() {
             segment.placed.clear();
         }
@@ -66,8 +73,11 @@ impl Log {
         let unique = format!("{:032x}", u128::from_be_bytes(KafkaUuid::random().0));
         let gone: Arc<std::path::Path> =
             dir.with_file_name(names::delete_dir_name(self.topic_partition(), &unique)).into();
-        let (from, to) = (Arc::clone(&dir), Arc::clone(&gone));
-        let renamed = offload(move || fs::rename(&from, &to).and_then(|()| fs::sync_parent(&to))).await;
+        let renamed = with_room(&self.shard().options().room, is_disk_full, || {
+            let (from, to) = (Arc::clone(&dir), Arc::clone(&gone));
+            move || fs::if_exists(fs::rename(&from, &to)).and_then(|_| fs::sync_parent(&to))
+        })
+        .await;
         renamed.map_err(|error| LogError::io("delete", &dir, &error))?;
         self.set_dir(Arc::clone(&gone));
         drop(spawn(async move {

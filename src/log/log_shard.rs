@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::runtime::file::RawFile;
-use crate::runtime::{offload, spawn};
+use crate::runtime::{offload, spawn, wall_ms};
 
 use super::appender::Appender;
 use super::descriptors::Descriptors;
+use super::disk_room::{DiskRoom, ShardRoom};
 use super::fault::FaultPlan;
 use super::file::{File, IoMode};
 use super::flusher::Flusher;
@@ -46,6 +47,8 @@ pub struct LogShardOptions {
     pub index_cache_bytes_max: usize,
     /// Memory for what is read ahead for cold readers.
     pub read_ahead_bytes_max: usize,
+    /// Whether there is room on the disk.
+    pub room: Arc<DiskRoom>,
     /// The double for a failing device: tests only.
     pub faults: Option<Arc<FaultPlan>>,
 }
@@ -64,6 +67,7 @@ impl Default for LogShardOptions {
             idle_truncate_after: Duration::from_secs(60),
             index_cache_bytes_max: 32 << 20,
             read_ahead_bytes_max: 64 << 20,
+            room: DiskRoom::unguarded(),
             faults: None,
         }
     }
@@ -96,10 +100,13 @@ pub struct LogShard {
     pub(super) descriptors: Descriptors,
     pub(super) tails: TailBudget,
     pub(super) indexes: IndexCache,
+    pub(super) room: ShardRoom,
     /// Logs that hold preallocated room.
     pub(super) roomy: RefCell<Vec<Weak<Log>>>,
     pub(super) read_ahead_bytes: Rc<Cell<usize>>,
     next_key: Cell<u64>,
+    /// When the current ten seconds of lines about failures began, and how many there were.
+    told: Cell<(i64, u32)>,
     stats: Cell<LogShardStats>,
 }
 
@@ -123,9 +130,11 @@ impl LogShard {
             descriptors: Descriptors::new(options.descriptors_max),
             tails: TailBudget::new(options.tail_bytes_max),
             indexes: IndexCache::new(options.index_cache_bytes_max),
+            room: options.room.of_shard(),
             roomy: RefCell::new(Vec::new()),
             read_ahead_bytes: Rc::new(Cell::new(0)),
             next_key: Cell::new(0),
+            told: Cell::new((0, 0)),
             stats: Cell::new(LogShardStats::default()),
             options,
         })
@@ -133,6 +142,21 @@ impl LogShard {
 
     pub fn options(&self) -> &LogShardOptions {
         &self.options
+    }
+
+    /// Whether one more line may be logged about an operation that a client can repeat at will and that fails each time.
+    pub fn may_tell(&self) -> bool {
+        const LINES_MAX: u32 = 5;
+        const PERIOD_MS: i64 = 10_000;
+        let now_ms = wall_ms();
+        let (since_ms, lines) = self.told.get();
+        let (since_ms, lines) =
+            if (0..PERIOD_MS).contains(&(now_ms - since_ms)) { (since_ms, lines) } else { (now_ms, 0) };
+        if lines == LINES_MAX {
+            tracing::error!("further failures like this are not told for some seconds");
+        }
+        self.told.set((since_ms, lines.saturating_add(1)));
+        lines < LINES_MAX
     }
 
     pub fn stats(&self) -> LogShardStats {

@@ -11,7 +11,8 @@ use crate::runtime::fs::{self, OpenFlags};
 use crate::runtime::{offload, sleep, spawn, wall_ms};
 use crate::types::Offset;
 
-use super::appender::is_disk_full;
+use super::disk_room::{Attempt, DiskLevel};
+use super::error::is_disk_full;
 use super::fault::{FaultOp, FaultPlan};
 use super::log::{Log, State};
 use super::names;
@@ -32,9 +33,17 @@ struct Job {
     create: bool,
     /// Bytes behind this are to be cut off, durably, before anything else: they were never acknowledged.
     cut_to: Option<u64>,
-    /// From where to where room is wanted.
-    allocate: Option<(u64, u64)>,
+    /// Where room is wanted.
+    allocate: Option<Wanted>,
     faults: Option<Arc<FaultPlan>>,
+}
+
+/// Room for a segment: up to `to` if the disk has so much, up to `least` if not.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    from: u64,
+    least: u64,
+    to: u64,
 }
 
 #[derive(Debug)]
@@ -60,24 +69,56 @@ impl Job {
             fs::truncate(&file, end)?;
             fs::sync_data(&file)?;
         }
-        if let Some((from, to)) = self.allocate {
-            // Buffered files keep their size: whoever reads them by name sees data and nothing else.
-            match fs::fallocate(&file, from, to - from, !self.direct) {
-                Err(error) if error.kind() == io::ErrorKind::Unsupported && !self.direct => {}
-                result => result?,
-            }
-        }
+        let allocated_end =
+            self.allocate.map(|wanted| allocate(&file, wanted.fitting(&self.dir), self.direct)).transpose()?;
         if self.create {
             fs::sync_dir(&self.dir)?;
         }
-        Ok(Done { file, allocated_end: self.allocate.map(|(_, to)| to), created: self.create })
+        Ok(Done { file, allocated_end, created: self.create })
+    }
+}
+
+impl Wanted {
+    /// A step takes no more than a quarter of what is free: a large one that the disk has no room for would take all there
+    /// is before it fails, and one that just fits would leave nothing for others.
+    fn fitting(self, dir: &Path) -> Wanted {
+        let Wanted { from, least, to } = self;
+        if to <= least {
+            return self;
+        }
+        let free = fs::fs_info(dir).map_or(u64::MAX, |info| info.usable_bytes);
+        Wanted { from, least, to: to.min(least + round_down(free / 4, STEP_BYTES_MIN)) }
+    }
+}
+
+/// Answers up to where there is room now.
+fn allocate(file: &RawFile, wanted: Wanted, direct: bool) -> io::Result<u64> {
+    let Wanted { from, least, to } = wanted;
+    // Buffered files keep their size: whoever reads them by name sees data and nothing else.
+    let result = match fs::fallocate(file, from, to - from, !direct) {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported && !direct => Ok(()),
+        result => result,
+    };
+    match result {
+        Err(error) if is_disk_full(&error) => {
+            // What there was is taken by now, and nobody else could have it.
+            if direct {
+                fs::truncate(file, from)?;
+            }
+            if least >= to {
+                return Err(error);
+            }
+            allocate(file, Wanted { from, least, to: least }, direct)
+        }
+        result => result.map(|()| to),
     }
 }
 
 impl Log {
     /// Makes the front segment ready for its next write; then its commit starts.
     pub(super) fn start_prepare(self: &Rc<Self>) {
-        if self.preparing().replace(true) {
+        // The end of an extension calls again.
+        if self.extending().get() || self.preparing().replace(true) {
             return;
         }
         let (base_offset, job) = self.prepare_job(false);
@@ -108,15 +149,20 @@ impl Log {
         let from = segment.room.allocated_end.max(segment.written_end);
         let limit = round_up(u64::from(self.config().segment_bytes), block);
         let allocate = if direct && (wanted > segment.room.allocated_end || after_full) {
-            let step = segment.room.growth.next_step(wall_ms());
-            Some((round_down(from, block), (from.max(wanted) + step).min(limit).max(wanted).next_multiple_of(block)))
+            let step = match shard.room.level() {
+                DiskLevel::Room => segment.room.growth.next_step(wall_ms()),
+                _ => STEP_BYTES_MIN,
+            };
+            let up_to = |step: u64| (from.max(wanted) + step).min(limit).max(wanted).next_multiple_of(block);
+            Some(Wanted { from: round_down(from, block), least: up_to(STEP_BYTES_MIN.min(step)), to: up_to(step) })
         } else if after_full {
             // To see whether there is room, and to have it.
-            Some((segment.written_end, segment.written_end + STEP_BYTES_MIN))
+            let to = segment.written_end + STEP_BYTES_MIN;
+            Some(Wanted { from: segment.written_end, least: to, to })
         } else {
             None
         };
-        let allocate = allocate.filter(|(from, to)| from < to);
+        let allocate = allocate.filter(|wanted| wanted.from < wanted.to);
         let job = Job {
             path: names::log_file(&dir, segment.base_offset),
             dir,
@@ -133,6 +179,14 @@ impl Log {
     async fn prepare(self: Rc<Self>, base_offset: Offset, job: Job) {
         let path = job.path.clone();
         let opened = job.file.is_none();
+        let takes_room = job.create || job.allocate.is_some();
+        let attempt = if takes_room { self.begin_taking_room() } else { None };
+        if takes_room && attempt.is_none() {
+            self.preparing().set(false);
+            self.roll_back(None);
+            self.next_commit();
+            return;
+        }
         while opened && self.shard().descriptors.is_overdrawn() {
             // All are in use by operations, which end.
             self.shard().trim_descriptors();
@@ -149,6 +203,7 @@ impl Log {
             let job = job.clone();
             result = offload(move || job.run()).await;
         }
+        let wanted_end = job.allocate.map(|wanted| wanted.to);
         drop(job);
         let result = match result {
             Ok(done) => {
@@ -167,6 +222,9 @@ impl Log {
                 {
                     let room = &mut segment.room;
                     room.created |= done.created;
+                    if done.allocated_end < wanted_end {
+                        room.growth.fall_back();
+                    }
                     room.allocated_end = done.allocated_end.unwrap_or(room.allocated_end);
                     if tail.is_some() {
                         room.tail_block = tail;
@@ -175,8 +233,11 @@ impl Log {
                 self.note_room();
                 self.resume_from_full();
             }
-            Err(error) if is_disk_full(&error) => self.roll_back(None),
-            Err(error) => self.poison(&format!("{} cannot be made ready: {error}", path.display())),
+            Err(error) if is_disk_full(&error) => {
+                self.note_full(attempt.as_ref());
+                self.roll_back(None);
+            }
+            Err(error) => self.poison_by(&format!("{} cannot be made ready", path.display()), &error),
         }
         self.next_commit();
     }
@@ -228,30 +289,37 @@ impl Log {
                 direct: true,
                 create: false,
                 cut_to: None,
-                allocate: Some((from, to)),
+                allocate: Some(Wanted { from, least: to.min(from + STEP_BYTES_MIN), to }),
                 faults: shard.options.faults.clone(),
             };
             (segment.base_offset, job)
         };
-        drop(spawn(Rc::clone(self).extend(job.0, job.1)));
+        match self.begin_taking_room() {
+            Some(attempt) => drop(spawn(Rc::clone(self).extend(job.0, job.1, attempt))),
+            None => self.extending().set(false),
+        }
     }
 
-    async fn extend(self: Rc<Self>, base_offset: Offset, job: Job) {
+    async fn extend(self: Rc<Self>, base_offset: Offset, job: Job, attempt: Attempt) {
         let result = offload(move || job.run()).await;
+        drop(attempt);
         self.extending().set(false);
-        if let Ok(Done { allocated_end: Some(end), .. }) = result
-            && let Some(segment) = self.live().borrow_mut().front_mut().filter(|front| front.base_offset == base_offset)
-        {
-            segment.room.allocated_end = segment.room.allocated_end.max(end);
+        if let Some(segment) = self.live().borrow_mut().front_mut().filter(|front| front.base_offset == base_offset) {
+            match result {
+                Ok(done) => {
+                    segment.room.allocated_end = segment.room.allocated_end.max(done.allocated_end.unwrap_or(0))
+                }
+                // It shows again, and is dealt with, when the room is needed.
+                Err(_) => segment.room.growth.fall_back(),
+            }
         }
-        // A failure shows again, and is dealt with, when the room is needed.
         self.next_commit();
     }
 
     fn resume_from_full(&self) {
         let mut state = self.state().borrow_mut();
         if matches!(*state, State::Full { .. }) {
-            tracing::info!("{}: there is room on the disk again, appends go on", self.topic_partition());
+            tracing::debug!("{}: there is room on the disk again, appends go on", self.topic_partition());
             *state = State::Open;
         }
     }

@@ -52,6 +52,8 @@ pub fn load(start: &Start) -> Result<Found, StartError> {
     let state = marks.begin(commit_reach_bytes(start)).map_err(failed)?;
     let loaded = Catalog::bootstrap_or_load(&catalog_options(start, state)).map_err(|error| match error {
         CatalogError::NodeId { path, stored, configured } => StartError::NodeIdDiffers { path, stored, configured },
+        CatalogError::Io { path, source, .. } => StartError::storage(path, source),
+        CatalogError::Load(error) => load_error(directory, error),
         other => StartError::Damaged { path: directory.clone(), what: other.to_string() },
     })?;
     let (checkpoints, malformed) = DirCheckpoints::open(directory).map_err(failed)?;
@@ -68,7 +70,7 @@ pub fn load(start: &Start) -> Result<Found, StartError> {
     if !state.clean && !options.is_empty() {
         tracing::info!("The last stop was not clean: recovering {} partitions", options.len());
     }
-    let (logs, offline) = load_logs(start, &options);
+    let (logs, offline) = load_logs(start, &options)?;
     marks.loaded(commit_reach_bytes(start)).map_err(failed)?;
     let coordinators = load_offsets(start, &view, &logs)?;
     Ok(Found {
@@ -154,7 +156,7 @@ fn load_options(
 
 type Loaded = (HashMap<PartitionId, LoadedLog>, Vec<(PartitionId, TopicPartition, String)>);
 
-fn load_logs(start: &Start, options: &[LoadOptions]) -> Loaded {
+fn load_logs(start: &Start, options: &[LoadOptions]) -> Result<Loaded, StartError> {
     let began = clock::wall_ms();
     let told = std::sync::atomic::AtomicI64::new(began);
     let total = options.len();
@@ -184,13 +186,15 @@ fn load_logs(start: &Start, options: &[LoadOptions]) -> Loaded {
                 }
                 logs.insert(id, loaded);
             }
+            // A full disk is no failure of a partition, and later there may be room.
+            Err(error) if error.is_disk_full() => return Err(load_error(&start.directory.path, error)),
             Err(error) => {
                 tracing::error!(partition = %options.topic_partition, "{error}; the partition stays offline");
                 offline.push((id, options.topic_partition.clone(), error.to_string()));
             }
         }
     }
-    (logs, offline)
+    Ok((logs, offline))
 }
 
 /// Replays the partitions of `__consumer_offsets`.

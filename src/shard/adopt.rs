@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::log::{LoadOptions, LoadedLog, LogConfig, load};
+use crate::log::{LoadError, LoadOptions, LoadedLog, LogConfig, load, with_room};
 use crate::runtime;
 use crate::types::{LeaderEpoch, Offset, PartitionId, TopicPartition};
 
@@ -55,10 +55,17 @@ impl Shard {
             return Vec::new();
         }
         // Blocking calls: directories, metadata files and their syncs.
-        let made: Vec<(TopicPartition, Result<LoadedLog, _>)> = runtime::offload(move || {
-            wanted.into_iter().map(|options| (options.topic_partition.clone(), load(&options))).collect()
+        let made = with_room(&self.log_shard.options().room, LoadError::is_disk_full, || {
+            let wanted = wanted.clone();
+            move || load_new(wanted)
         })
         .await;
+        let made = match made {
+            Ok(made) => made,
+            Err(error) => {
+                return wanted.into_iter().map(|options| (options.topic_partition, error.to_string())).collect();
+            }
+        };
         let mut failed = Vec::new();
         for (name, loaded) in made {
             match loaded {
@@ -89,12 +96,27 @@ impl Shard {
                 }
             }));
         }
-        self.offline.borrow_mut().retain(|id, _| view.image.partition(id.topic_id, id.partition).is_some());
+        let mut offline = self.offline.borrow_mut();
+        let before = offline.len();
+        offline.retain(|id, _| view.image.partition(id.topic_id, id.partition).is_some());
+        let gone = before - offline.len();
+        self.log_shard.options().room.metrics().add_offline_replicas(-(gone as i64));
     }
 
     fn is_open(&self, id: PartitionId) -> bool {
         self.partitions.borrow().contains_key(&id) || self.is_offline(id)
     }
+}
+
+type Made = Vec<(TopicPartition, Result<LoadedLog, LoadError>)>;
+
+/// Makes new partitions. A full disk ends it, whatever is made by then; what is made is found by the next call.
+fn load_new(wanted: Vec<LoadOptions>) -> Result<Made, LoadError> {
+    let made = wanted.into_iter().map(|options| match load(&options) {
+        Err(error) if error.is_disk_full() => Err(error),
+        made => Ok((options.topic_partition, made)),
+    });
+    made.collect()
 }
 
 /// What the log needs of a topic's configuration.

@@ -5,9 +5,12 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::coordinator::{CommitRequest, OffsetsPartition, RequestedOffset, encode_changes, group_partition};
+use crate::coordinator::{
+    CommitRequest, OffsetChange, OffsetsPartition, RequestedOffset, encode_changes, group_partition,
+};
 use crate::error_code::ErrorCode;
-use crate::partition::{Origin, Partition};
+use crate::log::{Claim, FULL_TRIES_MAX, LogError, wait_for_room};
+use crate::partition::{AppendError, Origin, Partition};
 use crate::runtime;
 use crate::types::{Offset, PartitionId};
 
@@ -91,37 +94,32 @@ impl Shard {
         if commit.changes.is_empty() {
             return commit.results;
         }
-        let batch_bytes_max = partition.config().max_message_bytes as usize;
-        let mut appended = Err(ErrorCode::UnknownServerError);
-        let mut first_offset = None;
-        for batch in encode_changes(&commit.changes, now_ms, batch_bytes_max) {
-            appended = match partition.append(batch, Origin::Coordinator, now_ms) {
-                Ok(appended) => {
-                    first_offset.get_or_insert(appended.base_offset);
-                    Ok(appended.end_offset)
+        let mut tries = 0;
+        let first_offset = loop {
+            match store(&partition, &commit.changes, now_ms).await {
+                Ok(first_offset) => break first_offset,
+                // A full disk keeps some room back for offsets, and just now it is being released.
+                Err(AppendError::Log(LogError::DiskFull)) if self.may_have_room(tries) => {
+                    tries += 1;
+                    wait_for_room().await;
                 }
                 Err(error) => {
-                    tracing::error!(partition = %partition.name, "offsets could not be stored: {error}");
-                    Err(ErrorCode::CoordinatorNotAvailable)
+                    if self.log_shard.may_tell() {
+                        tracing::error!(partition = %partition.name, "offsets could not be stored: {error}");
+                    }
+                    return vec![not_stored(&error); count];
                 }
-            };
-            if appended.is_err() {
-                break;
             }
-        }
-        let end_offset = match appended {
-            Ok(end_offset) => end_offset,
-            Err(code) => return vec![code; count],
         };
-        if let Err(error) = partition.wait_acknowledged(end_offset, -1).await {
-            tracing::error!(partition = %partition.name, "offsets could not be stored: {error}");
-            return vec![ErrorCode::CoordinatorNotAvailable; count];
-        }
         let mut state = state.borrow_mut();
-        for (record_offset, change) in (first_offset.unwrap_or(Offset::ZERO).0..).zip(commit.changes) {
+        for (record_offset, change) in (first_offset.0..).zip(commit.changes) {
             state.apply(change, record_offset);
         }
         commit.results
+    }
+
+    fn may_have_room(&self, tries: u32) -> bool {
+        tries < FULL_TRIES_MAX && self.log_shard.options().room.allows(Claim::Coordinator)
     }
 
     /// What a group has committed, in the order asked for; a partition without an offset is told as -1.
@@ -146,5 +144,26 @@ impl Shard {
                 .flat_map(|(topic, partitions)| partitions.keys().map(|partition| row(topic, *partition)))
                 .collect(),
         })
+    }
+}
+
+/// Appends changes and waits until they are as durable as `acks=all`. Answers the offset of the first.
+async fn store(partition: &Rc<Partition>, changes: &[OffsetChange], now_ms: i64) -> Result<Offset, AppendError> {
+    let batch_bytes_max = partition.config().max_message_bytes as usize;
+    let first_offset = partition.log.log_end_offset();
+    let mut end_offset = first_offset;
+    for batch in encode_changes(changes, now_ms, batch_bytes_max) {
+        end_offset = partition.append(batch, Origin::Coordinator, now_ms)?.end_offset;
+    }
+    partition.wait_acknowledged(end_offset, -1).await.map_err(AppendError::Log)?;
+    Ok(first_offset)
+}
+
+/// Kafka's code for offsets that could not be stored (`CoordinatorOperationExceptionHelper`): the client looks for its
+/// coordinator again and tries once more.
+fn not_stored(error: &AppendError) -> ErrorCode {
+    match error {
+        AppendError::Log(LogError::Poisoned { .. } | LogError::Closed) => ErrorCode::NotCoordinator,
+        _ => ErrorCode::CoordinatorNotAvailable,
     }
 }
