@@ -275,7 +275,7 @@ impl Reserve {
     fn tell_offline(&mut self) {
         let offline = self.room.metrics().offline_replicas();
         if offline > self.offline_told {
-            tracing::error!("{offline} partitions take no appends because their storage failed");
+            tracing::error!("Partitions that take no appends because their storage failed: {offline}");
         }
         self.offline_told = offline;
     }

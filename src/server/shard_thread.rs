@@ -291,9 +291,12 @@ async fn close(shard: &Rc<Shard>) -> usize {
         .partitions()
         .into_iter()
         .map(|partition| {
+            let log_shard = Rc::clone(&shard.log_shard);
             runtime::spawn(async move {
                 let closed = partition.log.close().await;
-                if let Err(error) = &closed {
+                if let Err(error) = &closed
+                    && log_shard.may_tell()
+                {
                     tracing::error!(partition = %partition.name, "the log could not be closed cleanly: {error}");
                 }
                 closed.is_ok()
