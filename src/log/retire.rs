@@ -34,7 +34,7 @@ const FULL_WAIT: Duration = Duration::from_secs(1);
 /// Segments that are on their way out of a log's directory.
 #[derive(Debug, Default)]
 pub(super) struct Retiring {
-    segments: RefCell<VecDeque<Offset>>,
+    segments: RefCell<VecDeque<SealedSegment>>,
     /// Renames are under way or wait for something.
     busy: Cell<bool>,
 }
@@ -75,11 +75,10 @@ impl Grave {
 
 impl Log {
     /// Removes the files of segments that were taken out of `sealed`, lowest first; the log starts behind them already.
-    #[cfg_attr(not(test), expect(dead_code, reason = "retention, which calls it, is not there yet"))]
     pub(super) fn retire(self: &Rc<Self>, segments: Vec<SealedSegment>) {
         self.shard().count(|stats| stats.retired_segments += segments.len() as u64);
-        self.retiring.segments.borrow_mut().extend(segments.iter().map(|segment| segment.base_offset));
-        if !segments.is_empty() && !self.retiring.busy.replace(true) {
+        self.retiring.segments.borrow_mut().extend(segments);
+        if !self.retiring.busy.replace(true) {
             drop(spawn(Rc::clone(self).retire_all()));
         }
     }
@@ -109,13 +108,13 @@ impl Log {
     }
 
     /// Those whose files nobody works at any more: a seal that is not done yet still writes to them.
-    fn ready_to_retire(self: &Rc<Self>) -> Vec<Offset> {
+    fn ready_to_retire(self: &Rc<Self>) -> Vec<SealedSegment> {
         if !self.has_successor() {
             return Vec::new();
         }
         let sealing = self.seal_jobs.borrow().front().map_or(Offset(i64::MAX), |job| job.base_offset);
         let mut segments = self.retiring.segments.borrow_mut();
-        let ready = segments.iter().take_while(|base_offset| **base_offset < sealing).count();
+        let ready = segments.iter().take_while(|segment| segment.base_offset < sealing).count();
         segments.drain(..ready).collect()
     }
 
@@ -131,8 +130,9 @@ impl Log {
     }
 
     /// Renames the files of segments and has them removed later.
-    async fn bury(self: &Rc<Self>, segments: Vec<Offset>) {
+    async fn bury(self: &Rc<Self>, segments: Vec<SealedSegment>) {
         let shard = Rc::clone(self.shard());
+        let segments: Vec<Offset> = segments.into_iter().map(|segment| segment.base_offset).collect();
         let files: Vec<Arc<RawFile>> =
             segments.iter().filter_map(|&base_offset| shard.descriptors.remove((self.key(), base_offset))).collect();
         shard.indexes.forget_segments(self.key(), &segments);
@@ -201,7 +201,11 @@ impl Graves {
 
 impl LogShard {
     fn put_in_grave(self: &Rc<Self>, log: &Log, grave: Grave) {
-        let delay = Duration::from_millis(log.config().file_delete_delay_ms.max(0) as u64);
+        let delay = match *log.state().borrow() {
+            // Appends wait for its blocks.
+            State::Full { .. } => Duration::ZERO,
+            _ => Duration::from_millis(log.config().file_delete_delay_ms.max(0) as u64),
+        };
         let graves = &self.graves;
         let number = (log.key(), graves.next.get());
         graves.next.set(number.1 + 1);
