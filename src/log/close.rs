@@ -4,7 +4,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::runtime::fs;
-use crate::runtime::{offload, spawn};
 use crate::types::{KafkaUuid, Offset};
 
 use super::error::{LogError, is_disk_full};
@@ -30,6 +29,7 @@ impl Log {
             self.release();
             return Err(error);
         }
+        self.empty_graves().await;
         let end = self.log_end_offset();
         if self.was_touched() {
             let completed = with_room(&self.shard().options().room, is_disk_full, || {
@@ -55,6 +55,7 @@ impl Log {
         if matches!(self.state().replace(State::Closed), State::Poisoned { .. }) {
             self.shard().room.metrics().add_offline_replicas(-1);
         }
+        self.gone.set(true);
         for segment in self.live().borrow_mut().iter_mut() {
             segment.placed.clear();
         }
@@ -66,9 +67,6 @@ impl Log {
             }
             changed.await;
         }
-        let files = self.shard().descriptors.remove_log(self.key());
-        self.shard().tails.forget_from(self, Offset(0));
-        self.shard().indexes.forget(self.key());
         let dir = self.dir();
         let unique = format!("{:032x}", u128::from_be_bytes(KafkaUuid::random().0));
         let gone: Arc<std::path::Path> =
@@ -78,18 +76,10 @@ impl Log {
             move || fs::if_exists(fs::rename(&from, &to)).and_then(|_| fs::sync_parent(&to))
         })
         .await;
+        self.release();
         renamed.map_err(|error| LogError::io("delete", &dir, &error))?;
         self.set_dir(Arc::clone(&gone));
-        drop(spawn(async move {
-            let path = Arc::clone(&gone);
-            let removed = offload(move || {
-                drop(files);
-                fs::remove_dir_all(&path)
-            });
-            if let Err(error) = removed.await {
-                tracing::warn!("cannot remove {}: {error}; the next start tries again", gone.display());
-            }
-        }));
+        self.bury_dir(gone);
         Ok(())
     }
 

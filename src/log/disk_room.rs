@@ -134,6 +134,11 @@ impl DiskRoom {
         ShardRoom { room: Arc::clone(self), writers }
     }
 
+    /// How often room was released.
+    pub(super) fn releases(&self) -> u32 {
+        self.releases.load(Ordering::SeqCst)
+    }
+
     /// A blocking operation of the broker itself begins; [`note_full`](DiskRoom::note_full) wants to know.
     pub fn begin_own(&self) -> Attempt {
         Attempt { claim: Claim::Core, releases: self.releases.load(Ordering::SeqCst), writers: None }

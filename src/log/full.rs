@@ -5,11 +5,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::runtime::file::RawFile;
-use crate::runtime::{fs, offload, sleep};
+use crate::runtime::{fs, offload, sleep, spawn};
 
 use super::disk_room::{Attempt, Claim, DiskRoom};
 use super::file::File;
 use super::log::Log;
+use super::log_shard::LogShard;
 
 /// So many partitions get a line of their own when their storage fails; a device under thousands fails once.
 const LINES_MAX: i64 = 20;
@@ -113,6 +114,17 @@ impl Log {
              Look at the device, then restart the broker",
             self.topic_partition()
         );
+    }
+}
+
+impl LogShard {
+    /// An append was refused because the disk is full: what waits for its removal does not wait any longer.
+    pub(super) fn note_refused(self: &Rc<Self>) {
+        let releases = Some(self.room.releases());
+        if self.refused_after.replace(releases) != releases {
+            let shard = Rc::clone(self);
+            drop(spawn(async move { shard.empty_graves().await }));
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use super::file::{File, IoMode};
 use super::flusher::Flusher;
 use super::log::Log;
 use super::read_index::IndexCache;
+use super::retire::Graves;
 use super::tail::TailBudget;
 
 /// `log.flush.acks`: whether every commit ends in a flush.
@@ -88,6 +89,8 @@ pub struct LogShardStats {
     pub cold_reads: u64,
     pub read_ahead_hits: u64,
     pub rolls: u64,
+    /// Segments that retention removed.
+    pub retired_segments: u64,
     pub poisoned: u64,
     pub disk_full: u64,
 }
@@ -101,10 +104,13 @@ pub struct LogShard {
     pub(super) tails: TailBudget,
     pub(super) indexes: IndexCache,
     pub(super) room: ShardRoom,
+    pub(super) graves: Graves,
     /// Logs that hold preallocated room.
     pub(super) roomy: RefCell<Vec<Weak<Log>>>,
     pub(super) read_ahead_bytes: Rc<Cell<usize>>,
     next_key: Cell<u64>,
+    /// The release of the disk's reserve after which an append was refused.
+    pub(super) refused_after: Cell<Option<u32>>,
     /// When the current ten seconds of lines about failures began, and how many there were.
     told: Cell<(i64, u32)>,
     stats: Cell<LogShardStats>,
@@ -131,9 +137,11 @@ impl LogShard {
             tails: TailBudget::new(options.tail_bytes_max),
             indexes: IndexCache::new(options.index_cache_bytes_max),
             room: options.room.of_shard(),
+            graves: Graves::default(),
             roomy: RefCell::new(Vec::new()),
             read_ahead_bytes: Rc::new(Cell::new(0)),
             next_key: Cell::new(0),
+            refused_after: Cell::new(None),
             told: Cell::new((0, 0)),
             stats: Cell::new(LogShardStats::default()),
             options,

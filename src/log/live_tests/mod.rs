@@ -2,8 +2,11 @@
 
 mod append;
 mod faults;
+mod full_disk;
 mod reading;
 mod reopening;
+mod retention;
+mod retiring;
 mod rolling;
 
 use std::cell::RefCell;
