@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::admin::{NewPartitions, NewTopic, TopicReplication};
 use rdkafka::consumer::{CommitMode, Consumer};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::producer::Producer as _;
 use rdkafka::{Offset, TopicPartitionList};
@@ -140,8 +140,12 @@ fn check(broker: &Broker, acknowledged: &[Report], per_producer: usize) {
     assert_eq!(found.len(), acknowledged.len(), "nothing is there that was not acknowledged");
 }
 
-fn commit(broker: &Broker, offset: i64) -> Result<(), rdkafka::error::KafkaError> {
-    let consumer = consumer(broker, &[("group.id", "committing")]);
+fn commit(broker: &Broker, offset: i64) -> Result<(), KafkaError> {
+    commit_of("committing", broker, offset)
+}
+
+fn commit_of(group: &str, broker: &Broker, offset: i64) -> Result<(), KafkaError> {
+    let consumer = consumer(broker, &[("group.id", group)]);
     let mut list = TopicPartitionList::new();
     list.add_partition_offset("load", 0, Offset::Offset(offset)).expect("an offset");
     consumer.commit(&list, CommitMode::Sync)
@@ -255,6 +259,38 @@ fn a_full_disk_stops_producers_only_and_they_go_on_by_themselves_buffered() {
     full_disk_goes_on("buffered");
 }
 
+#[test]
+fn the_last_part_of_the_reserve_is_for_the_broker_itself() {
+    let Some(disk) = SmallDisk::ext4(64) else { return };
+    let mut broker = broker_on(&disk, "direct");
+    broker.launch();
+    create_topic(&broker, "load", PARTITIONS, &[]);
+    create_topic(&broker, "doomed", 1, &[]);
+    first_commit(&broker, 1);
+    disk.fill_but(1 << 20);
+    let mut load = Load::new(&broker, 0);
+    load.send(300, 10_000);
+    eventually("the disk is full", || is_full(&broker));
+    // Somebody else takes what was released for offsets.
+    let ballast = disk.fill_but(0);
+    let mut group = 0;
+    eventually("offsets are refused", || {
+        group += 1;
+        commit_of(&format!("group-{group}"), &broker, 1).is_err()
+    });
+    assert_eq!(lines(&broker, "the reserve used up"), 1);
+    assert_eq!(metric(&broker, "corelane_disk_reserve_bytes"), 0);
+    delete(&broker, "doomed");
+    assert_eq!(committed(&broker), Some(Offset::Offset(1)), "what is committed is told");
+    assert_eq!(refused(&broker, "load"), RDKafkaErrorCode::NotEnoughReplicas);
+    std::fs::remove_file(ballast).expect("it was there");
+    let acknowledged = load.producer.finish_ok();
+    check(&broker, &acknowledged, usize::MAX);
+    first_commit(&broker, 2);
+    broker.restart();
+    check(&broker, &acknowledged, usize::MAX);
+}
+
 /// Kills and stops while the disk is full; the producer is the same all the time.
 fn full_disk_is_restarted_on(io: &str) {
     const COUNT: usize = 1200;
@@ -266,7 +302,8 @@ fn full_disk_is_restarted_on(io: &str) {
     load.send(100, 10_000);
     let mut acknowledged = load.producer.finish_ok();
     first_commit(&broker, 7);
-    let ballast = disk.fill_but(2 << 20);
+    // Not a block is left but those of the reserve.
+    let ballast = disk.fill_but(0);
     load.send(COUNT, 10_000);
     eventually("the disk is full", || is_full(&broker));
 
@@ -360,6 +397,46 @@ fn a_file_system_that_turns_read_only_is_read_from() {
         broker.launch();
         check(&broker, &acknowledged, usize::MAX);
         commit(&broker, 8).expect("an offset is committed");
+    }
+}
+
+/// The logs of one topic fail, the device does not: an immutable file takes no writes.
+#[test]
+fn partitions_that_fail_are_alone_and_the_stop_is_not_clean() {
+    for io in ["direct", "buffered"] {
+        let Some(disk) = SmallDisk::ext4(64) else { return };
+        let mut broker = broker_on(&disk, io);
+        broker.launch();
+        create_topic(&broker, "load", PARTITIONS, &[]);
+        create_topic(&broker, "other", 1, &[]);
+        let mut load = Load::new(&broker, 0);
+        load.send(300, 2_000);
+        let acknowledged = load.producer.finish_ok();
+        first_commit(&broker, 7);
+
+        disk.set_immutable("load-0", true);
+        disk.set_immutable("__consumer_offsets", true);
+        for _ in 0..3 {
+            assert_eq!(refused(&broker, "load"), STORAGE_ERROR);
+        }
+        assert!(commit(&broker, 8).is_err());
+        assert_eq!(committed(&broker), Some(Offset::Offset(7)));
+        check(&broker, &acknowledged, usize::MAX);
+        produce(&broker, "load", 1, &[value(300, 100)]);
+        produce(&broker, "other", 0, &[value(0, 100)]);
+        assert_eq!(metric(&broker, "kafka_server_replicamanager_offlinereplicacount"), 2);
+        assert_eq!(metric(&broker, "kafka_log_logmanager_offlinelogdirectorycount"), 0);
+        assert!(get(&broker, "/health").contains("2 partitions take no records"));
+        for topic in ["load-0", "__consumer_offsets"] {
+            disk.set_immutable(topic, false);
+        }
+        stop_uncleanly(&mut broker);
+        broker.launch();
+        assert_eq!(read_all(&broker, "load", 1).len(), 101);
+        assert_eq!(committed(&broker), Some(Offset::Offset(7)));
+        produce(&broker, "load", 0, &[value(301, 100)]);
+        commit(&broker, 8).expect("an offset is committed");
+        broker.restart();
     }
 }
 

@@ -42,6 +42,8 @@ struct Job {
 #[derive(Clone, Copy, Debug)]
 struct Wanted {
     from: u64,
+    /// Where the file ends now, behind all data: inside the first block, perhaps.
+    ends: u64,
     least: u64,
     to: u64,
 }
@@ -82,18 +84,18 @@ impl Wanted {
     /// A step takes no more than a quarter of what is free: a large one that the disk has no room for would take all there
     /// is before it fails, and one that just fits would leave nothing for others.
     fn fitting(self, dir: &Path) -> Wanted {
-        let Wanted { from, least, to } = self;
+        let Wanted { least, to, .. } = self;
         if to <= least {
             return self;
         }
         let free = fs::fs_info(dir).map_or(u64::MAX, |info| info.usable_bytes);
-        Wanted { from, least, to: to.min(least + round_down(free / 4, STEP_BYTES_MIN)) }
+        Wanted { to: to.min(least + round_down(free / 4, STEP_BYTES_MIN)), ..self }
     }
 }
 
 /// Answers up to where there is room now.
 fn allocate(file: &RawFile, wanted: Wanted, direct: bool) -> io::Result<u64> {
-    let Wanted { from, least, to } = wanted;
+    let Wanted { from, ends, least, to } = wanted;
     // Buffered files keep their size: whoever reads them by name sees data and nothing else.
     let result = match fs::fallocate(file, from, to - from, !direct) {
         Err(error) if error.kind() == io::ErrorKind::Unsupported && !direct => Ok(()),
@@ -103,12 +105,12 @@ fn allocate(file: &RawFile, wanted: Wanted, direct: bool) -> io::Result<u64> {
         Err(error) if is_disk_full(&error) => {
             // What there was is taken by now, and nobody else could have it.
             if direct {
-                fs::truncate(file, from)?;
+                fs::truncate(file, ends)?;
             }
             if least >= to {
                 return Err(error);
             }
-            allocate(file, Wanted { from, least, to: least }, direct)
+            allocate(file, Wanted { to: least, ..wanted }, direct)
         }
         result => result.map(|()| to),
     }
@@ -154,11 +156,12 @@ impl Log {
                 _ => STEP_BYTES_MIN,
             };
             let up_to = |step: u64| (from.max(wanted) + step).min(limit).max(wanted).next_multiple_of(block);
-            Some(Wanted { from: round_down(from, block), least: up_to(STEP_BYTES_MIN.min(step)), to: up_to(step) })
+            let least = up_to(STEP_BYTES_MIN.min(step));
+            Some(Wanted { from: round_down(from, block), ends: from, least, to: up_to(step) })
         } else if after_full {
             // To see whether there is room, and to have it.
             let to = segment.written_end + STEP_BYTES_MIN;
-            Some(Wanted { from: segment.written_end, least: to, to })
+            Some(Wanted { from: segment.written_end, ends: segment.written_end, least: to, to })
         } else {
             None
         };
@@ -289,7 +292,7 @@ impl Log {
                 direct: true,
                 create: false,
                 cut_to: None,
-                allocate: Some(Wanted { from, least: to.min(from + STEP_BYTES_MIN), to }),
+                allocate: Some(Wanted { from, ends: from, least: to.min(from + STEP_BYTES_MIN), to }),
                 faults: shard.options.faults.clone(),
             };
             (segment.base_offset, job)

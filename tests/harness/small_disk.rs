@@ -96,6 +96,20 @@ impl SmallDisk {
         self.mount().expect("it is mounted again");
     }
 
+    /// Whether the segments of partitions take writes: all whose name begins so.
+    pub fn set_immutable(&self, partitions: &str, immutable: bool) {
+        let flag = if immutable { "+i" } else { "-i" };
+        for entry in fs::read_dir(self.data_dir()).expect("the data directory").flatten() {
+            if entry.file_name().to_string_lossy().starts_with(partitions) {
+                for file in fs::read_dir(entry.path()).expect("a partition").flatten().map(|file| file.path()) {
+                    if file.extension().is_some_and(|extension| extension == "log") {
+                        run("chattr", &[flag, text(&file)]).expect("the flag is set");
+                    }
+                }
+            }
+        }
+    }
+
     /// The device ends at `mib` from now on: what lies behind fails with EIO.
     pub fn cut_device(&self, mib: u64) {
         let image = self.dir.path().join("image");
