@@ -166,9 +166,11 @@ impl Load {
         for (sent, partition) in request.iter().zip(partitions) {
             ensure!(
                 partition.index == sent.partition && partition.error_code == 0,
-                "{topic}-{}: error {}",
+                "{topic}-{}: error {} to records {:x?} from sequence {} on",
                 partition.index,
-                partition.error_code
+                partition.error_code,
+                sent.ids,
+                sent.sequence
             );
             let run = Run {
                 topic: topic.to_owned(),
@@ -356,6 +358,7 @@ impl Load {
 struct Sent {
     partition: i32,
     ids: Vec<u64>,
+    sequence: i32,
     batch: Bytes,
 }
 
@@ -377,9 +380,10 @@ fn new_request(
         .map(|step| {
             let partition = (first + step) % sequences.len();
             let values = new_values(random, ids, topic, partition as i32);
-            let batch = values.batch(Some(identity), sequences[partition]);
+            let sequence = sequences[partition];
+            let batch = values.batch(Some(identity), sequence);
             sequences[partition] += values.ids.len() as i32;
-            Sent { partition: partition as i32, ids: values.ids, batch }
+            Sent { partition: partition as i32, ids: values.ids, sequence, batch }
         })
         .collect()
 }

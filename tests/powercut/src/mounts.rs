@@ -38,8 +38,8 @@ impl FileSystem {
         let sector = format!("size={sector_bytes}");
         match self {
             FileSystem::Ext4 => {
-                let arguments = ["-q", "-F", "-N", "8192", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard", file];
-                run("mkfs.ext4", &arguments)
+                let now = "lazy_itable_init=0,lazy_journal_init=0,nodiscard";
+                run("mkfs.ext4", &["-q", "-F", "-b", "4096", "-N", "8192", "-E", now, file])
             }
             FileSystem::Xfs => run("mkfs.xfs", &["-q", "-f", "-K", "-s", &sector, file]),
             FileSystem::Btrfs => run("mkfs.btrfs", &["-q", "-f", "-K", "-s", "4096", file]),

@@ -18,7 +18,7 @@ use crate::broker::{self, Broker, free_address};
 use crate::device::RecordedDisk;
 use crate::facts::{self, Notebook, Noted};
 use crate::load::Load;
-use crate::mounts::{FileSystem, LoopDevice};
+use crate::mounts::{FileSystem, LoopDevice, run};
 use crate::oplog::OpLog;
 use crate::verify::{Expected, compare};
 
@@ -119,7 +119,7 @@ pub fn record(
     load.make_static_topics(&configs)?;
     let threads = load.start();
     // Killed in the middle, and now and then stopped cleanly too; the load goes on meanwhile.
-    let mut run = || -> Result<()> {
+    let mut crash = || -> Result<()> {
         let first = load_time.mul_f64(random.random_range(0.2..0.6));
         thread::sleep(first);
         let ending = broker.take().context("a broker that runs")?;
@@ -132,15 +132,18 @@ pub fn record(
         thread::sleep(load_time.saturating_sub(first));
         Ok(())
     };
-    let ran = run();
+    let mut ran = crash();
     stop.store(true, Ordering::Relaxed);
     for thread in threads {
         let ended = thread.join().map_err(|_| anyhow!("a thread of the load panicked"))?;
-        if ran.is_ok() {
-            ended?;
-        }
+        ran = ran.and(ended);
     }
-    ran?;
+    if let Err(error) = ran {
+        let kept = dir.with_file_name(format!("failed-{}", kind.seed));
+        keep(&[&data, &broker_log], &kept)?;
+        facts::save(&notebook.take(), &kept.join("noted"))?;
+        return Err(error.context(format!("see {}", kept.display())));
+    }
     let noted = notebook.take();
     // Without a power cut everything is there, acks=1 too, whatever crashes there were.
     let expected = Expected::at(&noted, u64::MAX, true, kind.retention_bytes);
@@ -154,6 +157,15 @@ pub fn record(
     let log = disk.finish()?;
     let _ = fs::remove_file(broker_log);
     Ok(Recording { kind, base, log, noted })
+}
+
+/// Copies what shows why a run failed.
+fn keep(paths: &[&Path], to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for path in paths {
+        run("cp", &["-a", &path.to_string_lossy(), &to.to_string_lossy()])?;
+    }
+    Ok(())
 }
 
 fn new_file_system(kind: &Kind, dir: &Path) -> Result<Vec<u8>> {
