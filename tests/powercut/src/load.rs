@@ -38,6 +38,9 @@ const BATCH_VERSION: i16 = 8;
 /// Answers after which a client asks again: no leader or coordinator yet, a request that timed out, no room.
 const RETRIABLE: &[i16] = &[3, 5, 6, 7, 14, 15, 16, 19];
 
+/// OUT_OF_ORDER_SEQUENCE_NUMBER.
+const OUT_OF_ORDER: i16 = 45;
+
 #[derive(Clone)]
 pub struct Load {
     pub address: SocketAddr,
@@ -111,9 +114,11 @@ impl Load {
         let mut identity = None;
         // In the order in which they were first sent; all are sent again after a broken connection.
         let mut in_flight: VecDeque<Vec<Sent>> = VecDeque::new();
+        // How many of them were sent before the connection that there is now.
+        let mut sent_again = 0_usize;
         'connection: loop {
             let Some(mut wire) = self.connect()? else { return Ok(()) };
-            let identity = match identity {
+            let producer = match identity {
                 Some(identity) => identity,
                 None => match wire.producer_id() {
                     Ok(new) => *identity.insert(new),
@@ -121,6 +126,7 @@ impl Load {
                 },
             };
             let mut waiting = VecDeque::new();
+            sent_again = in_flight.len();
             for request in &in_flight {
                 match wire.send(&request_of(acks, topic, request), BATCH_VERSION) {
                     Ok(id) => waiting.push_back(id),
@@ -132,7 +138,7 @@ impl Load {
                     return Ok(());
                 }
                 while !self.stopped() && in_flight.len() < IN_FLIGHT_MAX && random.random_bool(0.7) {
-                    let request = new_request(&mut random, &mut ids, &mut sequences, topic, identity);
+                    let request = new_request(&mut random, &mut ids, &mut sequences, topic, producer);
                     let sent = wire.send(&request_of(acks, topic, &request), BATCH_VERSION);
                     in_flight.push_back(request);
                     match sent {
@@ -143,11 +149,24 @@ impl Load {
                 if let Some(id) = waiting.pop_front() {
                     let Ok(answer) = wire.receive::<ProduceResponse>(id, BATCH_VERSION) else { continue 'connection };
                     let request = in_flight.front().context("a request to every answer")?;
-                    if !self.acknowledged(acks, topic, request, &answer)? {
-                        thread::sleep(RECONNECT_PAUSE);
-                        continue 'connection;
+                    match self.acknowledged(acks, topic, request, &answer)? {
+                        Told::Done => {}
+                        Told::AskAgain => {
+                            thread::sleep(RECONNECT_PAUSE);
+                            continue 'connection;
+                        }
+                        // As in Apache Kafka, snapshots of producers hold one batch of each: after a restart an
+                        // older one is not known again. What became of these is unknown, so they are given up.
+                        Told::OutOfOrder if sent_again > 0 => {
+                            identity = None;
+                            in_flight.clear();
+                            sequences.fill(0);
+                            continue 'connection;
+                        }
+                        Told::OutOfOrder => bail!("{topic}: out of order, though nothing was sent twice"),
                     }
                     in_flight.pop_front();
+                    sent_again = sent_again.saturating_sub(1);
                 }
                 if random.random_bool(0.5) {
                     thread::sleep(Duration::from_micros(random.random_range(0..6_000)));
@@ -156,14 +175,19 @@ impl Load {
         }
     }
 
-    /// Notes what an answer acknowledges; false if it has to be asked again.
-    fn acknowledged(&self, acks: i16, topic: &str, request: &[Sent], answer: &ProduceResponse) -> Result<bool> {
+    /// Notes what an answer acknowledges.
+    fn acknowledged(&self, acks: i16, topic: &str, request: &[Sent], answer: &ProduceResponse) -> Result<Told> {
         let partitions = &answer.responses.first().context("an answer for the topic")?.partition_responses;
         ensure!(partitions.len() == request.len(), "{} answers to {} batches", partitions.len(), request.len());
         if partitions.iter().any(|partition| RETRIABLE.contains(&partition.error_code)) {
-            return Ok(false);
+            return Ok(Told::AskAgain);
         }
+        let mut told = Told::Done;
         for (sent, partition) in request.iter().zip(partitions) {
+            if partition.error_code == OUT_OF_ORDER {
+                told = Told::OutOfOrder;
+                continue;
+            }
             ensure!(
                 partition.index == sent.partition && partition.error_code == 0,
                 "{topic}-{}: error {} to records {:x?} from sequence {} on",
@@ -180,7 +204,7 @@ impl Load {
             };
             self.notebook.note(if acks == -1 { Fact::Acknowledged(run) } else { Fact::Written(run) });
         }
-        Ok(true)
+        Ok(told)
     }
 
     fn produce_with_librdkafka(&self, thread: u64) -> Result<()> {
@@ -353,6 +377,13 @@ impl Load {
         self.notebook.note(Fact::Seen(Run { topic: topic.to_owned(), partition, base_offset, ids }));
         Ok(())
     }
+}
+
+/// What an answer to a produce request comes to.
+enum Told {
+    Done,
+    AskAgain,
+    OutOfOrder,
 }
 
 struct Sent {
