@@ -6,6 +6,7 @@
 //! log's end first.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::runtime::fs::{self, OpenFlags};
@@ -63,6 +64,16 @@ pub fn load_all(
         }
     }
     loaded
+}
+
+fn holds_data(dir: &Path, files: &PartitionFiles) -> Result<bool, LoadError> {
+    for &base_offset in &files.segments {
+        let path = names::log_file(dir, base_offset);
+        if fs::stat(&path).map_err(LoadError::io("look at", &path))?.bytes > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 type Opened = (std::path::PathBuf, crate::runtime::file::RawFile);
@@ -130,8 +141,9 @@ impl<'a> Loader<'a> {
                 Ok(Some(found)) if found == expected => return Ok(()),
                 Ok(Some(found)) => return Err(LoadError::TopicIdMismatch { path: dir.clone(), expected, found }),
                 Ok(None) => {}
-                // A crash can leave a file without its content only before anything was acknowledged here.
-                Err(LoadError::Malformed { .. }) if files.segments.is_empty() => {}
+                // A power cut can leave the file's name without its content only before anything was written here:
+                // with it perhaps the first segment's name, which is made in the same breath and synced with it.
+                Err(LoadError::Malformed { .. }) if !holds_data(dir, files)? => {}
                 Err(error) => return Err(error),
             }
         }

@@ -92,14 +92,7 @@ impl Bench<'_> {
         outcome
     }
 
-    fn tried(
-        &self,
-        kind: &Kind,
-        image: &Path,
-        noted: &[Noted],
-        position: usize,
-        outcome: &mut Outcome,
-    ) -> Result<()> {
+    fn tried(&self, kind: &Kind, image: &Path, noted: &[Noted], position: usize, outcome: &mut Outcome) -> Result<()> {
         let _ = fs::remove_file(&self.broker_log);
         let device = LoopDevice::attach(image, kind.sector_bytes, false)?;
         let mounted = device.mount(kind.file_system, &self.mountpoint, &kind.mount_options)?;

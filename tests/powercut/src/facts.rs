@@ -29,12 +29,33 @@ pub enum Fact {
     /// Given to a consumer.
     Seen(Run),
     /// A high watermark that a consumer was told.
-    HighWatermark { topic: String, partition: i32, offset: i64 },
-    CommitAsked { group: String, topic: String, partition: i32, offset: i64 },
-    Committed { group: String, topic: String, partition: i32, offset: i64 },
-    TopicMade { topic: String, partitions: i32 },
-    DeletionAsked { topic: String },
-    Deleted { topic: String },
+    HighWatermark {
+        topic: String,
+        partition: i32,
+        offset: i64,
+    },
+    CommitAsked {
+        group: String,
+        topic: String,
+        partition: i32,
+        offset: i64,
+    },
+    Committed {
+        group: String,
+        topic: String,
+        partition: i32,
+        offset: i64,
+    },
+    TopicMade {
+        topic: String,
+        partitions: i32,
+    },
+    DeletionAsked {
+        topic: String,
+    },
+    Deleted {
+        topic: String,
+    },
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -303,7 +303,6 @@ impl Flushes {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;

@@ -133,8 +133,7 @@ impl Wire {
         let topic_wanted = list_offsets_request::ListOffsetsTopic::default()
             .with_name(topic_name(topic))
             .with_partitions(vec![wanted]);
-        let request =
-            ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic_wanted]);
+        let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic_wanted]);
         let answer = self.call(&request, 5)?;
         let found = answer.topics.first().and_then(|topic| topic.partitions.first()).context("an offset")?;
         ensure!(found.error_code == 0, "offsets of {topic}-{partition}: error {}", found.error_code);
@@ -162,8 +161,7 @@ impl Wire {
         let wanted = offset_fetch_request::OffsetFetchRequestTopic::default()
             .with_name(topic_name(topic))
             .with_partition_indexes(vec![partition]);
-        let request =
-            OffsetFetchRequest::default().with_group_id(GroupId(text(group))).with_topics(Some(vec![wanted]));
+        let request = OffsetFetchRequest::default().with_group_id(GroupId(text(group))).with_topics(Some(vec![wanted]));
         let answer = self.call(&request, 7)?;
         ensure!(answer.error_code == 0, "offsets of group {group}: error {}", answer.error_code);
         let found = answer.topics.first().and_then(|topic| topic.partitions.first()).context("an answer")?;
@@ -192,9 +190,7 @@ impl Wire {
             match topics.last_mut() {
                 Some(last) if last.topic.0.as_str() == topic => last.partitions.push(partition),
                 _ => topics.push(
-                    fetch_request::FetchTopic::default()
-                        .with_topic(topic_name(topic))
-                        .with_partitions(vec![partition]),
+                    fetch_request::FetchTopic::default().with_topic(topic_name(topic)).with_partitions(vec![partition]),
                 ),
             }
         }
@@ -227,8 +223,7 @@ pub struct Fetched {
 pub fn produce_request(acks: i16, batches: Vec<(String, i32, Bytes)>) -> ProduceRequest {
     let mut topics: Vec<produce_request::TopicProduceData> = Vec::new();
     for (topic, partition, batch) in batches {
-        let data =
-            produce_request::PartitionProduceData::default().with_index(partition).with_records(Some(batch));
+        let data = produce_request::PartitionProduceData::default().with_index(partition).with_records(Some(batch));
         match topics.last_mut() {
             Some(last) if last.name.0.as_str() == topic => last.partition_data.push(data),
             _ => topics.push(
