@@ -53,6 +53,7 @@ mod read_time;
 mod recovery;
 mod recycle;
 mod replay;
+mod retire;
 mod roll;
 pub mod scan;
 pub mod sealed_index;

@@ -101,7 +101,12 @@ impl Log {
             return Ok(ReadResult::of(batches.into_iter().map(Chunk::Mem).collect()));
         }
         self.shard().count(|stats| stats.cold_reads += 1);
-        self.read_cold(from, end, bytes_max, at_least_one).await
+        let read = self.read_cold(from, end, bytes_max, at_least_one).await;
+        if read.is_err() && from < self.log_start_offset() {
+            // Its segment went while it was read.
+            return Err(self.out_of_range(from));
+        }
+        read
     }
 
     /// The segment that holds `offset`, or the first one behind it.
@@ -139,7 +144,7 @@ impl Log {
         views
     }
 
-    /// Opens a segment, unless it is open.
+    /// Opens a segment, unless it is open. One that was removed while its reader was on the way may be gone.
     pub(super) async fn open_segment(&self, view: SegmentView) -> Result<Arc<RawFile>, LogError> {
         let key = (self.key(), view.base_offset);
         if let Some(file) = self.shard().descriptors.get(key) {
@@ -154,6 +159,10 @@ impl Log {
         });
         let file = Arc::new(opened.await.map_err(|error| LogError::io("open", &path, &error))?);
         if let Some(file) = self.shard().descriptors.get(key) {
+            return Ok(file);
+        }
+        if self.segment_view(view.base_offset).is_none_or(|now| now.base_offset != view.base_offset) {
+            // Removed meanwhile: this reader is the last who wants it.
             return Ok(file);
         }
         self.keep_open(view.base_offset, &file);

@@ -4,6 +4,7 @@ mod append;
 mod faults;
 mod reading;
 mod reopening;
+mod retiring;
 mod rolling;
 
 use std::cell::RefCell;
