@@ -27,6 +27,7 @@ use super::log::{Log, State};
 use super::log_shard::LogShard;
 use super::names;
 use super::segment::SealedSegment;
+use super::spares::Spare;
 
 /// How long to wait on a full disk before a file is tried to be made again.
 const FULL_WAIT: Duration = Duration::from_secs(1);
@@ -34,7 +35,7 @@ const FULL_WAIT: Duration = Duration::from_secs(1);
 /// Segments that are on their way out of a log's directory.
 #[derive(Debug, Default)]
 pub(super) struct Retiring {
-    segments: RefCell<VecDeque<Offset>>,
+    segments: RefCell<VecDeque<SealedSegment>>,
     /// Renames are under way or wait for something.
     busy: Cell<bool>,
 }
@@ -78,8 +79,9 @@ impl Log {
     #[cfg_attr(not(test), expect(dead_code, reason = "retention, which calls it, is not there yet"))]
     pub(super) fn retire(self: &Rc<Self>, segments: Vec<SealedSegment>) {
         self.shard().count(|stats| stats.retired_segments += segments.len() as u64);
-        self.retiring.segments.borrow_mut().extend(segments.iter().map(|segment| segment.base_offset));
-        if !segments.is_empty() && !self.retiring.busy.replace(true) {
+        let any = !segments.is_empty();
+        self.retiring.segments.borrow_mut().extend(segments);
+        if any && !self.retiring.busy.replace(true) {
             drop(spawn(Rc::clone(self).retire_all()));
         }
     }
@@ -109,13 +111,13 @@ impl Log {
     }
 
     /// Those whose files nobody works at any more: a seal that is not done yet still writes to them.
-    fn ready_to_retire(self: &Rc<Self>) -> Vec<Offset> {
+    fn ready_to_retire(self: &Rc<Self>) -> Vec<SealedSegment> {
         if !self.has_successor() {
             return Vec::new();
         }
         let sealing = self.seal_jobs.borrow().front().map_or(Offset(i64::MAX), |job| job.base_offset);
         let mut segments = self.retiring.segments.borrow_mut();
-        let ready = segments.iter().take_while(|base_offset| **base_offset < sealing).count();
+        let ready = segments.iter().take_while(|segment| segment.base_offset < sealing).count();
         segments.drain(..ready).collect()
     }
 
@@ -127,12 +129,14 @@ impl Log {
         if !created && self.seal_jobs.borrow().is_empty() && !self.preparing().get() {
             self.start_prepare();
         }
-        created
+        created && self.is_named()
     }
 
     /// Renames the files of segments and has them removed later.
-    async fn bury(self: &Rc<Self>, segments: Vec<Offset>) {
+    async fn bury(self: &Rc<Self>, segments: Vec<SealedSegment>) {
         let shard = Rc::clone(self.shard());
+        let (recycled, wanted) = (self.to_recycle(&segments), self.recycle_wanted());
+        let segments: Vec<Offset> = segments.iter().map(|segment| segment.base_offset).collect();
         let files: Vec<Arc<RawFile>> =
             segments.iter().filter_map(|&base_offset| shard.descriptors.remove((self.key(), base_offset))).collect();
         shard.indexes.forget_segments(self.key(), &segments);
@@ -145,11 +149,26 @@ impl Log {
                 rename_segment(&dir, base_offset, &mut renamed)?;
             }
             fs::sync_dir(&dir)?;
-            Ok::<_, io::Error>(renamed)
+            // From here on nobody opens the files by the names that they had.
+            let mut spares = Vec::new();
+            for removed in recycled {
+                match removed.make_ready(wanted) {
+                    Ok(Some(made)) => {
+                        renamed.retain(|path| *path != removed.path);
+                        spares.push(Spare::recycled(removed.path, made));
+                    }
+                    Ok(None) => {}
+                    Err(error) => tracing::debug!("{} is not used again: {error}", removed.path.display()),
+                }
+            }
+            Ok::<_, io::Error>((renamed, spares))
         })
         .await;
         match renamed {
-            Ok(renamed) => shard.put_in_grave(self, Grave::Files(renamed)),
+            Ok((renamed, spares)) => {
+                shard.put_in_grave(self, Grave::Files(renamed));
+                self.add_spares(spares);
+            }
             Err(error) => tracing::error!(
                 "{}: files of removed segments cannot be renamed: {error}; the next start removes them",
                 self.topic_partition()

@@ -39,7 +39,8 @@ fn a_lone_append_is_one_operation_and_a_crowd_shares_commits() {
                 written.log.wait_flushed(end).await.unwrap();
             }
             let lone = shard.stats();
-            assert_eq!((lone.commits, lone.durable_writes, lone.flushes), (10, 10, 0));
+            // The first one's flush may be done before the file's name is durable: that one is flushed apart.
+            assert_eq!((lone.commits, lone.durable_writes, lone.flushes), (10, 9, 1));
             let tasks: Vec<_> = (0..64)
                 .map(|_| {
                     let written = Rc::clone(&written);

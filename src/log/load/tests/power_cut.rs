@@ -7,8 +7,9 @@ use proptest::prelude::*;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::super::super::recycle::disarm;
+use super::super::super::recycle::{disarm, straddles};
 use super::*;
+use crate::runtime::fs::OpenFlags;
 
 const BLOCK: usize = 4096;
 const BASE: i64 = 1000;
@@ -169,8 +170,12 @@ fn an_old_batch_does_not_get_a_new_offset() {
             partition.options.log_start_offset = Offset(BASE);
             partition.write(BASE, &old.concat());
             if disarmed {
-                let spoilt = disarm(&names::log_file(partition.dir(), Offset(BASE)), BLOCK as u64).unwrap();
-                assert_eq!(spoilt, u32::from((1..21).contains(&in_first_block)));
+                let positions = [0, old[0].len() as u32];
+                let straddling: Vec<u32> =
+                    positions.into_iter().filter(|at| straddles(u64::from(*at), BLOCK as u64)).collect();
+                assert_eq!(straddling.len(), usize::from((1..21).contains(&in_first_block)));
+                let path = names::log_file(partition.dir(), Offset(BASE));
+                disarm(&crate::runtime::fs::open(&path, OpenFlags::READ_WRITE).unwrap(), &straddling).unwrap();
             }
             let mut content = partition.read(BASE);
             content[..BLOCK].copy_from_slice(&new.concat()[..BLOCK]);
