@@ -523,6 +523,8 @@ impl Log {
         if let Some(hook) = hook {
             hook(written);
         }
+        let shard = Rc::clone(&self.shard);
+        drop(spawn(async move { shard.empty_graves().await }));
         self.written_waiters.borrow_mut().fail_above(written, &LogError::DiskFull);
         self.flushed_waiters.borrow_mut().fail_above(written, &LogError::DiskFull);
         self.note_progress();

@@ -150,8 +150,10 @@ impl Log {
         if let Some(file) = self.shard().descriptors.get(key) {
             return Ok(file);
         }
-        // The appender shares the descriptor of a live segment.
-        let flags = if view.is_live { OpenFlags::READ_WRITE } else { OpenFlags::READ }.direct(self.shard().is_direct());
+        // The appender shares the descriptor of a live segment, and the seal that of one that was live just now.
+        let is_written_to = view.is_live || self.is_being_sealed(view.base_offset);
+        let flags =
+            if is_written_to { OpenFlags::READ_WRITE } else { OpenFlags::READ }.direct(self.shard().is_direct());
         let path: PathBuf = names::log_file(&self.dir(), view.base_offset);
         let opened = offload({
             let path = path.clone();
@@ -167,6 +169,10 @@ impl Log {
         }
         self.keep_open(view.base_offset, &file);
         Ok(file)
+    }
+
+    fn is_being_sealed(&self, base_offset: Offset) -> bool {
+        self.seal_jobs.borrow().iter().any(|job| job.base_offset == base_offset)
     }
 
     /// Reads `bytes` of a segment at `position` into memory, less only where the segment ends.

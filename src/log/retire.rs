@@ -76,12 +76,10 @@ impl Grave {
 
 impl Log {
     /// Removes the files of segments that were taken out of `sealed`, lowest first; the log starts behind them already.
-    #[cfg_attr(not(test), expect(dead_code, reason = "retention, which calls it, is not there yet"))]
     pub(super) fn retire(self: &Rc<Self>, segments: Vec<SealedSegment>) {
         self.shard().count(|stats| stats.retired_segments += segments.len() as u64);
-        let any = !segments.is_empty();
         self.retiring.segments.borrow_mut().extend(segments);
-        if any && !self.retiring.busy.replace(true) {
+        if !self.retiring.busy.replace(true) {
             drop(spawn(Rc::clone(self).retire_all()));
         }
     }
@@ -220,7 +218,11 @@ impl Graves {
 
 impl LogShard {
     fn put_in_grave(self: &Rc<Self>, log: &Log, grave: Grave) {
-        let delay = Duration::from_millis(log.config().file_delete_delay_ms.max(0) as u64);
+        let delay = match *log.state().borrow() {
+            // Appends wait for its blocks.
+            State::Full { .. } => Duration::ZERO,
+            _ => Duration::from_millis(log.config().file_delete_delay_ms.max(0) as u64),
+        };
         let graves = &self.graves;
         let number = (log.key(), graves.next.get());
         graves.next.set(number.1 + 1);

@@ -137,6 +137,7 @@ impl Log {
                 Ok(()) => {
                     self.seal_jobs.borrow_mut().pop_front();
                     self.note_sealed(&job);
+                    self.remove_excess();
                     self.note_progress();
                 }
                 Err(error) if is_disk_full(&error) => sleep(FULL_WAIT).await,

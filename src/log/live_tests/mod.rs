@@ -5,6 +5,7 @@ mod faults;
 mod reading;
 mod recycling;
 mod reopening;
+mod retention;
 mod retiring;
 mod rolling;
 

@@ -95,7 +95,10 @@ fn a_clean_stop_does_not_wait_for_the_delay() {
         written.log.retire(gone);
         written.log.close().await.unwrap();
         assert_eq!(deleted_in(&dir), 0);
-        assert_eq!(names_in(&dir).iter().filter(|name| name.ends_with(".log")).count(), written.log.segment_count());
+        assert_eq!(
+            names_in(&dir).iter().filter(|name| name.ends_with(names::LOG_SUFFIX)).count(),
+            written.log.segment_count()
+        );
     });
 }
 
@@ -122,7 +125,7 @@ fn a_segment_whose_seal_is_not_done_waits_for_it_and_the_log_never_stands_withou
                 let dir = written.log.dir();
                 loop {
                     let names = names_in(&dir);
-                    assert!(names.iter().any(|name| name.ends_with(".log")), "round {round}: {names:?}");
+                    assert!(names.iter().any(|name| name.ends_with(names::LOG_SUFFIX)), "round {round}: {names:?}");
                     if !written.log.retiring.is_busy() {
                         break;
                     }
