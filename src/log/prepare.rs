@@ -65,13 +65,12 @@ impl Job {
                 spare = None;
             }
         }
-        let file = match file {
-            Some(file) => file,
-            // One that is there already was never written to by this log, but may be what is left of a try that failed.
-            None => {
-                let flags = OpenFlags { create: self.create, truncate: self.create, ..OpenFlags::READ_WRITE };
-                Arc::new(fs::open(&self.path, flags.direct(self.direct))?)
-            }
+        let file = if let Some(file) = file {
+            file
+        } else {
+            // One that is there already was never written to by this log, but may be left of a try that failed.
+            let flags = OpenFlags { create: self.create, truncate: self.create, ..OpenFlags::READ_WRITE };
+            Arc::new(fs::open(&self.path, flags.direct(self.direct))?)
         };
         if let Some(end) = self.cut_to {
             fs::truncate(&file, end)?;
