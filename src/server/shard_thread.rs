@@ -231,6 +231,7 @@ fn log_shard_options(seed: &ShardSeed) -> LogShardOptions {
         tail_bytes_max: seed.config.log.tail_memory_bytes / shards,
         descriptors_max: seed.descriptors_max,
         block_bytes: seed.block_bytes,
+        recycled_segments_max: seed.config.log.recycled_segments_max,
         ..LogShardOptions::default()
     }
 }
