@@ -243,7 +243,7 @@ impl<'a> Loader<'a> {
 
     /// Brings what stands beside the segments in line with them, and ends with an active segment of ours.
     fn finish(
-        self,
+        mut self,
         mut files: PartitionFiles,
         mut segments: Segments,
         mut replay: Replay,
@@ -320,9 +320,10 @@ impl<'a> Loader<'a> {
         Ok(LoadedSegment { base_offset, size_bytes: active.size_bytes, largest: Some(active.indexes.largest) })
     }
 
-    fn new_segment(&self, files: &mut PartitionFiles, base_offset: Offset) -> Result<LoadedActive, LoadError> {
+    fn new_segment(&mut self, files: &mut PartitionFiles, base_offset: Offset) -> Result<LoadedActive, LoadError> {
         let path = names::log_file(&self.options.dir, base_offset);
         write_file(&path, &[], false)?;
+        self.report.created = true;
         files.segments.insert(base_offset);
         files.unsynced = true;
         let indexes = SegmentIndexes::new(base_offset, &self.options.config);
