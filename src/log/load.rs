@@ -279,7 +279,8 @@ impl<'a> Loader<'a> {
         epochs.truncate_from_start(log_start_offset);
         if self.epochs_on_disk.as_ref() != Some(&epochs) {
             let path = dir.join(names::LEADER_EPOCH_CHECKPOINT);
-            fs::replace(&path, epochs.encode().as_bytes()).map_err(LoadError::io("write", &path))?;
+            let replace = if self.sync { fs::replace } else { fs::replace_unsynced };
+            replace(&path, epochs.encode().as_bytes()).map_err(LoadError::io("write", &path))?;
             files.unsynced = true;
         }
         self.remove_stray_snapshots(&mut files, end)?;

@@ -55,6 +55,7 @@ mod recycle;
 mod replay;
 mod roll;
 pub mod scan;
+mod scan_read;
 pub mod sealed_index;
 mod segment;
 mod segment_scan;
