@@ -258,7 +258,7 @@ impl<'a> Loader<'a> {
 
     /// Brings what stands beside the segments in line with them, and ends with an active segment of ours.
     fn finish(
-        self,
+        mut self,
         mut files: PartitionFiles,
         mut segments: Segments,
         mut replay: Replay,
@@ -294,7 +294,8 @@ impl<'a> Loader<'a> {
         epochs.truncate_from_start(log_start_offset);
         if self.epochs_on_disk.as_ref() != Some(&epochs) {
             let path = dir.join(names::LEADER_EPOCH_CHECKPOINT);
-            fs::replace(&path, epochs.encode().as_bytes()).map_err(LoadError::io("write", &path))?;
+            let replace = if self.sync { fs::replace } else { fs::replace_unsynced };
+            replace(&path, epochs.encode().as_bytes()).map_err(LoadError::io("write", &path))?;
             files.unsynced = true;
         }
         self.remove_stray_snapshots(&mut files, end)?;
@@ -335,9 +336,10 @@ impl<'a> Loader<'a> {
         Ok(LoadedSegment { base_offset, size_bytes: active.size_bytes, largest: Some(active.indexes.largest) })
     }
 
-    fn new_segment(&self, files: &mut PartitionFiles, base_offset: Offset) -> Result<LoadedActive, LoadError> {
+    fn new_segment(&mut self, files: &mut PartitionFiles, base_offset: Offset) -> Result<LoadedActive, LoadError> {
         let path = names::log_file(&self.options.dir, base_offset);
         write_file(&path, &[], false)?;
+        self.report.created = true;
         files.segments.insert(base_offset);
         files.unsynced = true;
         let indexes = SegmentIndexes::new(base_offset, &self.options.config);

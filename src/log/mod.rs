@@ -59,6 +59,7 @@ mod retention;
 mod retire;
 mod roll;
 pub mod scan;
+mod scan_read;
 pub mod sealed_index;
 mod segment;
 mod segment_scan;
