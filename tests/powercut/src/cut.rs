@@ -77,6 +77,8 @@ pub struct Bench<'a> {
 pub struct Outcome {
     pub records: usize,
     pub acknowledged: usize,
+    /// The broker started, and what it has was compared.
+    pub compared: bool,
     pub violations: Vec<String>,
     pub ready_after: Duration,
 }
@@ -106,6 +108,7 @@ impl Bench<'_> {
         outcome.acknowledged = expected.acknowledged();
         let found = compare(address, expected, true)?;
         outcome.records = found.records;
+        outcome.compared = true;
         outcome.violations.extend(found.violations);
         broker.stop()?;
         outcome.violations.extend(files::check(&data));

@@ -50,6 +50,17 @@ pub enum Fact {
         topic: String,
         partitions: i32,
     },
+    /// DeleteRecords up to an offset.
+    TrimAsked {
+        topic: String,
+        partition: i32,
+        offset: i64,
+    },
+    Trimmed {
+        topic: String,
+        partition: i32,
+        offset: i64,
+    },
     DeletionAsked {
         topic: String,
     },
@@ -111,13 +122,14 @@ pub fn known_at(noted: &[Noted], position: u64) -> Vec<Noted> {
 /// The moments at which something was heard, one of each per position, by kind: so that cuts right behind a rare one
 /// are as likely as behind a frequent one.
 pub fn moments(noted: &[Noted]) -> Vec<Vec<u64>> {
-    let mut kinds = vec![BTreeSet::new(); 4];
+    let mut kinds = vec![BTreeSet::new(); 5];
     for one in noted.iter().filter(|one| one.at > 0) {
         let kind = match one.fact {
             Fact::Acknowledged(_) => 0,
             Fact::Seen(_) | Fact::HighWatermark { .. } => 1,
             Fact::Committed { .. } => 2,
             Fact::TopicMade { .. } | Fact::Deleted { .. } => 3,
+            Fact::Trimmed { .. } => 4,
             _ => continue,
         };
         kinds[kind].insert(one.at);

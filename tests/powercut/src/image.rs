@@ -270,7 +270,7 @@ impl Cut<'_> {
 
     /// The disk in memory.
     pub fn to_vec(&self) -> Vec<u8> {
-        let mut image = self.sweep.durable.clone();
+        let mut image = crate::record::sparse_copy(&self.sweep.durable);
         let _ = self.for_each(|offset, bytes| {
             image[offset as usize..offset as usize + bytes.len()].copy_from_slice(bytes);
             Ok(())

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
-use kafka_protocol::messages::ProduceResponse;
+use kafka_protocol::messages::{ApiKey, ProduceResponse};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rdkafka::ClientContext;
@@ -79,12 +79,13 @@ impl Load {
 
     /// Starts all threads; each ends after `stop` is set, with what was not as it should be.
     pub fn start(&self) -> Vec<thread::JoinHandle<Result<()>>> {
-        let threads: [(&str, fn(&Load) -> Result<()>); 6] = [
+        let threads: [(&str, fn(&Load) -> Result<()>); 7] = [
             ("acks-all", |load| load.produce(1, -1, ALL)),
             ("acks-one", |load| load.produce(2, 1, ONE)),
             ("librdkafka", |load| load.produce_with_librdkafka(3)),
             ("topics", |load| load.make_topics(4)),
             ("commits", |load| load.commit(5)),
+            ("deletions", |load| load.trim(6)),
             ("consumer", Load::consume),
         ];
         threads
@@ -115,7 +116,7 @@ impl Load {
         // In the order in which they were first sent; all are sent again after a broken connection.
         let mut in_flight: VecDeque<Vec<Sent>> = VecDeque::new();
         // How many of them were sent before the connection that there is now.
-        let mut sent_again = 0_usize;
+        let mut sent_again;
         'connection: loop {
             let Some(mut wire) = self.connect()? else { return Ok(()) };
             let producer = match identity {
@@ -302,6 +303,35 @@ impl Load {
                     self.notebook.note(Fact::Committed { group, topic, partition, offset });
                 } else {
                     ensure!(RETRIABLE.contains(&error), "committing for {group}: error {error}");
+                }
+            }
+            return Ok(());
+        }
+        Ok(())
+    }
+
+    /// Deletes records at the beginning of partitions.
+    fn trim(&self, thread: u64) -> Result<()> {
+        let mut random = self.random(thread);
+        let (topic, partitions) = LIBRDKAFKA;
+        'connection: while let Some(mut wire) = self.connect()? {
+            if let Ok(false) = wire.knows(ApiKey::DeleteRecords) {
+                return Ok(());
+            }
+            while !self.stopped() {
+                thread::sleep(Duration::from_millis(random.random_range(50..400)));
+                let partition = random.random_range(0..partitions);
+                let Ok(end) = wire.list_offset(topic, partition, -1) else { continue 'connection };
+                let offset = random.random_range(0..=end / 2);
+                let topic = topic.to_owned();
+                self.notebook.note(Fact::TrimAsked { topic: topic.clone(), partition, offset });
+                match wire.delete_records(&topic, partition, offset) {
+                    Ok((0, start)) => {
+                        ensure!(start >= offset, "{topic}-{partition}: deleted up to {start}, asked for {offset}");
+                        self.notebook.note(Fact::Trimmed { topic, partition, offset });
+                    }
+                    Ok((error, _)) => ensure!(RETRIABLE.contains(&error), "deleting records: error {error}"),
+                    Err(_) => continue 'connection,
                 }
             }
             return Ok(());

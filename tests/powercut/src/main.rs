@@ -59,6 +59,18 @@ use crate::record::{Before, Recording};
 /// Runs on one disk, one after the other, each but the last ended by a cut.
 const GENERATIONS_MAX: u64 = 3;
 
+/// Retention looks often, and at once.
+const BROKER_SETTINGS: [&str; 4] = [
+    "shards=3",
+    "offsets.topic.num.partitions=4",
+    "log.retention.check.interval.ms=300",
+    "log.initial.task.delay.ms=100",
+];
+
+/// Cuts on a lying disk until one loses something.
+const BITES_MAX: usize = 20;
+const LIES_OF_A_BITE: usize = 4;
+
 /// Cuts power of a broker on recorded disks, and looks at what is left.
 #[derive(Debug, Parser)]
 #[command(name = "powercut")]
@@ -87,9 +99,9 @@ struct Arguments {
     /// Settings for the broker, KEY=VALUE
     #[arg(long = "set")]
     settings: Vec<String>,
-    /// Let the load's topics have retention, so that segments are removed and used again
+    /// Cut the first run of each file system again, on a disk that lies about its last flushes; one has to lose
     #[arg(long)]
-    retention: bool,
+    bite: bool,
     /// The disk lies about its last flushes before each cut, this many
     #[arg(long, default_value_t = 0)]
     lies: usize,
@@ -119,6 +131,8 @@ struct Totals {
     runs: usize,
     cuts: usize,
     failed: usize,
+    /// Those of them in which the broker started and had not everything: not only a file system that is broken.
+    lost: usize,
     records: usize,
     acknowledged: usize,
     cut_time: Duration,
@@ -158,7 +172,7 @@ fn run(arguments: Arguments) -> Result<bool> {
     let none: Option<&str> = None;
     mount(Some("powercut"), &dir.join("images"), Some("tmpfs"), MsFlags::empty(), none).context("mounting tmpfs")?;
     let seed = arguments.seed.unwrap_or_else(|| rand::rng().random());
-    let mut settings = vec!["shards=3".to_owned(), "offsets.topic.num.partitions=4".to_owned()];
+    let mut settings = BROKER_SETTINGS.map(str::to_owned).to_vec();
     settings.extend(arguments.settings.iter().cloned());
     let binary = arguments.binary.canonicalize().context("the broker's binary")?;
     let options = broker::Options { binary, settings };
@@ -200,13 +214,14 @@ impl Session {
             return Ok(true);
         }
         let started = Instant::now();
+        let mut passed = true;
         let mut totals = Totals::default();
         let mut before: Option<Before> = None;
         while totals.cuts < count {
             let seed = self.seed.wrapping_add(1_000_003 * totals.runs as u64).wrapping_add(file_system as u64);
             let kind = match &before {
                 Some(before) => record::Kind { seed, generation: before.kind.generation + 1, ..before.kind.clone() },
-                None => record::new_kind(file_system, seed, self.arguments.retention),
+                None => record::new_kind(file_system, seed),
             };
             let load_time = Duration::from_secs_f64(self.arguments.seconds);
             let recording = record::record(kind, before.take(), &self.options, &self.dir, load_time)
@@ -216,7 +231,10 @@ impl Session {
             let cuts = self.arguments.cuts_per_run.min(count - totals.cuts);
             let moments = cut::choose(&recording, cuts, seed);
             let failed_before = totals.failed;
-            before = self.cuts(&recording, &moments, &mut totals)?;
+            before = self.cuts(&recording, &moments, self.arguments.lies, &mut totals)?;
+            if self.arguments.bite && totals.runs == 1 {
+                passed &= self.bites(&recording, seed)?;
+            }
             let failed = totals.failed > failed_before && !self.arguments.expect_loss;
             if failed || self.arguments.keep {
                 let kept = self.arguments.work.join(format!("recording-{name}-{seed}"));
@@ -227,7 +245,23 @@ impl Session {
                 before = None;
             }
         }
-        Ok(self.conclude(name, &totals, started.elapsed()))
+        passed &= self.conclude(name, &totals, started.elapsed());
+        Ok(passed)
+    }
+
+    /// Shows that a disk that does not keep what it flushed is found out.
+    fn bites(&self, recording: &Recording, seed: u64) -> Result<bool> {
+        let name = recording.kind.file_system.name();
+        let mut totals = Totals::default();
+        for moment in cut::choose(recording, BITES_MAX, !seed) {
+            self.cuts(recording, &[moment], LIES_OF_A_BITE, &mut totals)?;
+            if totals.lost > 0 {
+                println!("PASS a disk that lies about its last {LIES_OF_A_BITE} flushes is found out on {name}");
+                return Ok(true);
+            }
+        }
+        println!("FAIL {BITES_MAX} cuts of a disk that lies lost nothing on {name}: the rig does not bite");
+        Ok(false)
     }
 
     fn conclude(&self, name: &str, totals: &Totals, took: Duration) -> bool {
@@ -242,21 +276,31 @@ impl Session {
             totals.cut_time.as_secs_f64() / totals.cuts.max(1) as f64,
             totals.ready_longest.as_secs_f64(),
         );
-        let passed = if self.arguments.expect_loss { totals.failed > 0 } else { totals.failed == 0 };
-        let expected = if self.arguments.expect_loss { ", as they should" } else { "" };
-        println!("{} {summary}; {} lost something{expected}", if passed { "PASS" } else { "FAIL" }, totals.failed);
+        let passed = if self.arguments.expect_loss { totals.lost > 0 } else { totals.failed == 0 };
+        let sign = if passed { "PASS" } else { "FAIL" };
+        if self.arguments.expect_loss {
+            println!("{sign} {summary}; {} lost something, as they should", totals.lost);
+        } else {
+            println!("{sign} {summary}; {} failed", totals.failed);
+        }
         passed
     }
 
     /// Tries all moments of a recording, which are in order; the disk that one of them left, for a run after it.
-    fn cuts(&self, recording: &Recording, moments: &[Moment], totals: &mut Totals) -> Result<Option<Before>> {
+    fn cuts(
+        &self,
+        recording: &Recording,
+        moments: &[Moment],
+        lies: usize,
+        totals: &mut Totals,
+    ) -> Result<Option<Before>> {
         let flushes = Flushes::of(&recording.log);
-        let mut sweep = Sweep::new(&recording.log, recording.base.clone());
+        let mut sweep = Sweep::new(&recording.log, record::sparse_copy(&recording.base));
         let mut left = None;
         let heir = moments.len() * 2 / 3;
         for (number, moment) in moments.iter().enumerate() {
             let started = Instant::now();
-            sweep.advance(flushes.truth_before(moment.position, self.arguments.lies));
+            sweep.advance(flushes.truth_before(moment.position, lies));
             let (survival, mut random) = moment.survival();
             let sector_bytes = u64::from(recording.kind.sector_bytes);
             let cut = sweep.cut(moment.position, survival, sector_bytes, &mut random);
@@ -271,11 +315,12 @@ impl Session {
             totals.cut_time += started.elapsed();
             if !outcome.violations.is_empty() {
                 totals.failed += 1;
+                totals.lost += usize::from(outcome.compared);
                 let what = format!("{} unflushed, {} pieces left, {survival:?}", cut.unflushed, cut.survived());
-                self.report(*moment, &what, &outcome);
+                self.report(*moment, &what, &outcome, self.arguments.expect_loss || lies > 0);
             }
             fs::remove_file(&image)?;
-            if number == heir && self.arguments.lies == 0 {
+            if number == heir && lies == 0 {
                 left = Some(Before {
                     kind: recording.kind.clone(),
                     image: cut.to_vec(),
@@ -295,17 +340,17 @@ impl Session {
         }
     }
 
-    fn report(&self, moment: Moment, what: &str, outcome: &Outcome) {
-        let sign = if self.arguments.expect_loss { "loss" } else { "FAIL" };
+    fn report(&self, moment: Moment, what: &str, outcome: &Outcome, expected: bool) {
+        let sign = if expected { "loss" } else { "FAIL" };
         println!("{sign} --position {} --cut-seed {}: {what}", moment.position, moment.seed);
-        let shown = if self.arguments.expect_loss { 2 } else { 12 };
+        let shown = if expected { 2 } else { 12 };
         for violation in outcome.violations.iter().take(shown) {
             println!("     | {violation}");
         }
         if outcome.violations.len() > shown {
             println!("     | and {} more", outcome.violations.len() - shown);
         }
-        if !self.arguments.expect_loss {
+        if !expected {
             let log = fs::read_to_string(self.dir.join("broker.log")).unwrap_or_default();
             for line in log.lines().rev().take(40).collect::<Vec<_>>().into_iter().rev() {
                 println!("     > {line}");
@@ -326,7 +371,7 @@ impl Session {
             _ => cut::choose(&recording, self.arguments.cuts_per_run, self.seed),
         };
         let mut totals = Totals { runs: 1, ..Totals::default() };
-        self.cuts(&recording, &moments, &mut totals)?;
+        self.cuts(&recording, &moments, self.arguments.lies, &mut totals)?;
         Ok(self.conclude(recording.kind.file_system.name(), &totals, started.elapsed()))
     }
 }

@@ -28,7 +28,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Small segments, so that many cuts fall into a roll.
 const SEGMENT_BYTES: &str = "131072";
-const RETENTION_BYTES: u64 = 2 << 20;
+const RETENTION_BYTES: u64 = 512 << 10;
 
 /// What a run is besides its bytes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -59,7 +59,7 @@ pub struct Before {
     pub known: Vec<Noted>,
 }
 
-pub fn new_kind(file_system: FileSystem, seed: u64, with_retention: bool) -> Kind {
+pub fn new_kind(file_system: FileSystem, seed: u64) -> Kind {
     let mut random = StdRng::seed_from_u64(seed);
     let options: &[&str] = match file_system {
         FileSystem::Ext4 => &["", "discard", "commit=1", "data=journal"],
@@ -72,7 +72,7 @@ pub fn new_kind(file_system: FileSystem, seed: u64, with_retention: bool) -> Kin
         sector_bytes: if file_system == FileSystem::Btrfs || random.random_bool(0.4) { 4096 } else { 512 },
         seed,
         generation: 0,
-        retention_bytes: with_retention.then_some(RETENTION_BYTES),
+        retention_bytes: random.random_bool(0.7).then_some(RETENTION_BYTES),
         ready_at: 0,
     }
 }
@@ -114,7 +114,8 @@ pub fn record(
     let retention = kind.retention_bytes.map(|bytes| bytes.to_string());
     let mut configs = vec![("internal.segment.bytes", SEGMENT_BYTES)];
     if let Some(bytes) = &retention {
-        configs.extend([("retention.bytes", bytes.as_str()), ("file.delete.delay.ms", "500")]);
+        let delay = if random.random_bool(0.5) { "0" } else { "500" };
+        configs.extend([("retention.bytes", bytes.as_str()), ("file.delete.delay.ms", delay)]);
     }
     load.make_static_topics(&configs)?;
     let threads = load.start();
@@ -180,7 +181,7 @@ fn new_file_system(kind: &Kind, dir: &Path) -> Result<Vec<u8>> {
 }
 
 /// A copy that takes no memory for zeros that have none.
-fn sparse_copy(image: &[u8]) -> Vec<u8> {
+pub fn sparse_copy(image: &[u8]) -> Vec<u8> {
     let mut copy = vec![0; image.len()];
     for (from, to) in image.chunks(CHUNK_BYTES).zip(copy.chunks_mut(CHUNK_BYTES)) {
         if from.iter().any(|byte| *byte != 0) {

@@ -17,7 +17,7 @@ const FETCH_BYTES: i32 = 8 << 20;
 const AFTERWARDS: u64 = 0xffff << 48;
 
 /// What is still there of a partition whose start retention moved may be less than the limit by what was in flight.
-const RETENTION_SLACK_BYTES: u64 = 512 * 1024;
+const RETENTION_SLACK_BYTES: u64 = 256 * 1024;
 
 type Place<'a> = (&'a str, i32);
 
@@ -32,6 +32,8 @@ pub struct Expected<'a> {
     watermarks: HashMap<Place<'a>, i64>,
     /// The last commit that was acknowledged, and the last that was asked for.
     commits: HashMap<(&'a str, Place<'a>), (i64, i64)>,
+    /// The last deletion of records that was acknowledged, and the last that was asked for.
+    trims: HashMap<Place<'a>, (i64, i64)>,
     /// Bytes that retention leaves of a partition at least, if it removes anything.
     retention_bytes: Option<u64>,
     violations: Vec<String>,
@@ -60,6 +62,14 @@ impl<'a> Expected<'a> {
                 }
                 Fact::TopicMade { topic, partitions } => {
                     expected.topics.insert(topic, *partitions);
+                }
+                Fact::TrimAsked { topic, partition, offset } => {
+                    let known = expected.trims.entry((topic, *partition)).or_default();
+                    known.1 = known.1.max(*offset);
+                }
+                Fact::Trimmed { topic, partition, offset } => {
+                    let known = expected.trims.entry((topic, *partition)).or_default();
+                    known.0 = known.0.max(*offset);
                 }
                 Fact::DeletionAsked { topic } => {
                     expected.leaving.insert(topic);
@@ -215,7 +225,11 @@ fn partition_of(
     {
         found.wrong(format!("{name} ends at {end}, consumers had been told {watermark}"));
     }
-    if start > 0 {
+    let (trimmed, asked) = expected.trims.get(&(topic, partition)).copied().unwrap_or_default();
+    if start < trimmed {
+        found.wrong(format!("{name} starts at {start}, records before {trimmed} had been deleted"));
+    }
+    if start > asked {
         let kept = bytes + RETENTION_SLACK_BYTES;
         if expected.retention_bytes.is_none_or(|limit| kept < limit) {
             found.wrong(format!("{name} starts at {start} with {bytes} bytes left, which no retention explains"));

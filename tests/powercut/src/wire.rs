@@ -8,10 +8,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{
-    BrokerId, CreateTopicsRequest, DeleteTopicsRequest, FetchRequest, GroupId, InitProducerIdRequest,
-    ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest, ProduceRequest, RequestHeader,
-    ResponseHeader, TopicName, create_topics_request, fetch_request, fetch_response, list_offsets_request,
-    metadata_request, offset_commit_request, offset_fetch_request, produce_request,
+    ApiKey, ApiVersionsRequest, BrokerId, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, FetchRequest,
+    GroupId, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest,
+    ProduceRequest, RequestHeader, ResponseHeader, TopicName, create_topics_request, delete_records_request,
+    fetch_request, fetch_response, list_offsets_request, metadata_request, offset_commit_request, offset_fetch_request,
+    produce_request,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use kafka_protocol::records::RecordBatchDecoder;
@@ -109,6 +110,25 @@ impl Wire {
         let request = DeleteTopicsRequest::default().with_topic_names(vec![topic_name(name)]).with_timeout_ms(30_000);
         let answer = self.call(&request, 5)?;
         Ok(answer.responses.first().context("an answer for the topic")?.error_code)
+    }
+
+    pub fn knows(&mut self, key: ApiKey) -> Result<bool> {
+        let answer = self.call(&ApiVersionsRequest::default(), 0)?;
+        Ok(answer.api_keys.iter().any(|api| api.api_key == key as i16))
+    }
+
+    /// Deletes the records before an offset; error code and low watermark.
+    pub fn delete_records(&mut self, topic: &str, partition: i32, offset: i64) -> Result<(i16, i64)> {
+        let partition = delete_records_request::DeleteRecordsPartition::default()
+            .with_partition_index(partition)
+            .with_offset(offset);
+        let topic = delete_records_request::DeleteRecordsTopic::default()
+            .with_name(topic_name(topic))
+            .with_partitions(vec![partition]);
+        let request = DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000);
+        let answer = self.call(&request, 1)?;
+        let answer = answer.topics.first().and_then(|topic| topic.partitions.first()).context("an answer")?;
+        Ok((answer.error_code, answer.low_watermark))
     }
 
     /// All topics with their counts of partitions.
