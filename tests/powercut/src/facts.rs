@@ -136,3 +136,15 @@ pub fn moments(noted: &[Noted]) -> Vec<Vec<u64>> {
     }
     kinds.into_iter().filter(|kind| !kind.is_empty()).map(|kind| kind.into_iter().collect()).collect()
 }
+
+/// How often each thing was heard that every load has to bring about, in the last load.
+pub fn counts(noted: &[Noted]) -> [(&'static str, usize); 5] {
+    let count = |is: fn(&Fact) -> bool| noted.iter().filter(|one| one.at > 0 && is(&one.fact)).count();
+    [
+        ("acknowledged with acks=all", count(|fact| matches!(fact, Fact::Acknowledged(_)))),
+        ("acknowledged with acks=1", count(|fact| matches!(fact, Fact::Written(_)))),
+        ("seen by a consumer", count(|fact| matches!(fact, Fact::Seen(_)))),
+        ("committed", count(|fact| matches!(fact, Fact::Committed { .. }))),
+        ("created", count(|fact| matches!(fact, Fact::TopicMade { .. }))),
+    ]
+}

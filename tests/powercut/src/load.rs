@@ -288,11 +288,16 @@ impl Load {
         let mut random = self.random(thread);
         let (topic, partitions) = ALL;
         let mut next = self.number as i64 * 1_000_000;
+        let mut looks_for_coordinator = true;
         'connection: while let Some(mut wire) = self.connect()? {
             while !self.stopped() {
                 thread::sleep(Duration::from_millis(random.random_range(1..30)));
                 next += 1;
                 let group = format!("group-{}", random.random_range(0..3));
+                if looks_for_coordinator {
+                    let Ok(error) = wire.find_coordinator(&group) else { continue 'connection };
+                    looks_for_coordinator = error != 0;
+                }
                 let partition = random.random_range(0..partitions);
                 let asked = (group.clone(), topic.to_owned(), partition, next);
                 let (group, topic, partition, offset) = asked.clone();
@@ -303,6 +308,7 @@ impl Load {
                     self.notebook.note(Fact::Committed { group, topic, partition, offset });
                 } else {
                     ensure!(RETRIABLE.contains(&error), "committing for {group}: error {error}");
+                    looks_for_coordinator = true;
                 }
             }
             return Ok(());

@@ -9,10 +9,10 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsRequest, BrokerId, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, FetchRequest,
-    GroupId, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest,
-    ProduceRequest, RequestHeader, ResponseHeader, TopicName, create_topics_request, delete_records_request,
-    fetch_request, fetch_response, list_offsets_request, metadata_request, offset_commit_request, offset_fetch_request,
-    produce_request,
+    FindCoordinatorRequest, GroupId, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
+    OffsetFetchRequest, ProduceRequest, RequestHeader, ResponseHeader, TopicName, create_topics_request,
+    delete_records_request, fetch_request, fetch_response, list_offsets_request, metadata_request,
+    offset_commit_request, offset_fetch_request, produce_request,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use kafka_protocol::records::RecordBatchDecoder;
@@ -158,6 +158,12 @@ impl Wire {
         let found = answer.topics.first().and_then(|topic| topic.partitions.first()).context("an offset")?;
         ensure!(found.error_code == 0, "offsets of {topic}-{partition}: error {}", found.error_code);
         Ok(found.offset)
+    }
+
+    /// Asks who coordinates a group, which makes the topic of committed offsets if need be; the error code.
+    pub fn find_coordinator(&mut self, group: &str) -> Result<i16> {
+        let request = FindCoordinatorRequest::default().with_key(text(group)).with_key_type(0);
+        Ok(self.call(&request, 2)?.error_code)
     }
 
     pub fn commit(&mut self, group: &str, topic: &str, partition: i32, offset: i64) -> Result<i16> {
