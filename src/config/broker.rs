@@ -165,6 +165,8 @@ pub struct LogSettings {
     pub log_start_offset_checkpoint_interval: Duration,
     /// `replica.high.watermark.checkpoint.interval.ms`.
     pub high_watermark_checkpoint_interval: Duration,
+    /// `log.initial.task.delay.ms`.
+    pub initial_task_delay: Duration,
     /// `log.retention.check.interval.ms`.
     pub retention_check_interval: Duration,
     /// `producer.id.expiration.ms`.
@@ -398,6 +400,7 @@ fn log(settings: &Settings) -> LogSettings {
         recovery_point_checkpoint_interval: millis(settings, "log.flush.offset.checkpoint.interval.ms"),
         log_start_offset_checkpoint_interval: millis(settings, "log.flush.start.offset.checkpoint.interval.ms"),
         high_watermark_checkpoint_interval: millis(settings, "replica.high.watermark.checkpoint.interval.ms"),
+        initial_task_delay: millis(settings, "log.initial.task.delay.ms"),
         retention_check_interval: millis(settings, "log.retention.check.interval.ms"),
         producer_id_expiration: millis(settings, "producer.id.expiration.ms"),
         producer_id_expiration_check_interval: millis(settings, "producer.id.expiration.check.interval.ms"),
