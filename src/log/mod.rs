@@ -65,7 +65,7 @@ mod testing;
 mod waiters;
 
 pub use active::rebuild_indexes;
-pub use appender::COMMIT_REACH_BYTES;
+pub use appender::{COMMIT_REACH_BYTES, CommitSizes};
 pub use clean_shutdown::{CleanShutdownMarks, DirState};
 pub use config::{CleanupPolicy, LogConfig};
 pub use dir_checkpoints::{DirCheckpoints, PartitionOffsets};
