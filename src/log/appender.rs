@@ -143,7 +143,7 @@ impl Log {
         let shard = self.shard();
         let block = shard.options.block_bytes;
         let sizes = shard.options.commit;
-        let (commit, file, short) = {
+        let (commit, file, short, ahead) = {
             let mut live = self.live().borrow_mut();
             let Some(segment) = live.front_mut() else { return };
             if segment.placed.is_empty() || self.flush_holds_block(segment) {
@@ -166,14 +166,24 @@ impl Log {
             };
             let largest_before = segment.largest_before_next();
             let Some(taken) = segment.take(sizes.commit_bytes_max, COMMIT_BATCHES_MAX) else { return };
-            let write_bytes_max = shard.is_direct().then_some(sizes.write_bytes_max);
+            let direct = shard.is_direct();
+            let write_bytes_max = direct.then_some(sizes.write_bytes_max);
             let commit = plan(segment, taken, largest_before, write_bytes_max, block);
-            (commit, file, shard.is_direct() && segment.room.is_short(end))
+            let short = direct && segment.room.is_short(end);
+            let ahead = direct && live.front().is_some_and(|front| live.len() == 1 && self.wants_spare(front));
+            (commit, file, short, ahead)
         };
         if short {
             self.start_extension();
         }
-        let durable = commit.writes.len() == 1 && commit.bytes <= sizes.durable_write_bytes_max && shard.is_alone();
+        if ahead {
+            self.start_spare();
+        }
+        // A flush alone does not make it durable while the segment's name is not.
+        let durable = commit.writes.len() == 1
+            && commit.bytes <= sizes.durable_write_bytes_max
+            && shard.is_alone()
+            && self.is_named();
         let mut commit = Commit { durable, ..commit };
         if durable {
             shard.flusher.begin_durable_write(self, commit.base_offset);

@@ -99,6 +99,7 @@ impl<'a> Loader<'a> {
             None => self.create()?,
         };
         self.check_topic_id(&mut files)?;
+        self.remove_below_start(&mut files)?;
         self.epochs_on_disk = self.read_epochs(&files);
         if files.segments.is_empty() {
             return self.load_empty(files);
@@ -139,6 +140,20 @@ impl<'a> Loader<'a> {
         files.unsynced = true;
         // Synced by itself even where a later sync covers all: half of it would keep the partition from its next start.
         partition_metadata::write(dir, expected)
+    }
+
+    /// Removes the segments whose records are all deleted: the files of some may have outlived the last run.
+    fn remove_below_start(&self, files: &mut PartitionFiles) -> Result<(), LoadError> {
+        let start = self.options.log_start_offset;
+        let Some(&first_kept) = files.segments.range(..=start).next_back() else { return Ok(()) };
+        let gone: Vec<Offset> = files.segments.range(..first_kept).copied().collect();
+        for base_offset in gone {
+            files.remove_segment(&self.options.dir, base_offset)?;
+            if files.snapshots.contains(&base_offset) {
+                files.remove_snapshot(&self.options.dir, base_offset)?;
+            }
+        }
+        Ok(())
     }
 
     /// The leader epochs; `None` if they have to be found in the batches.
@@ -243,7 +258,7 @@ impl<'a> Loader<'a> {
 
     /// Brings what stands beside the segments in line with them, and ends with an active segment of ours.
     fn finish(
-        self,
+        mut self,
         mut files: PartitionFiles,
         mut segments: Segments,
         mut replay: Replay,
@@ -279,7 +294,8 @@ impl<'a> Loader<'a> {
         epochs.truncate_from_start(log_start_offset);
         if self.epochs_on_disk.as_ref() != Some(&epochs) {
             let path = dir.join(names::LEADER_EPOCH_CHECKPOINT);
-            fs::replace(&path, epochs.encode().as_bytes()).map_err(LoadError::io("write", &path))?;
+            let replace = if self.sync { fs::replace } else { fs::replace_unsynced };
+            replace(&path, epochs.encode().as_bytes()).map_err(LoadError::io("write", &path))?;
             files.unsynced = true;
         }
         self.remove_stray_snapshots(&mut files, end)?;
@@ -320,9 +336,10 @@ impl<'a> Loader<'a> {
         Ok(LoadedSegment { base_offset, size_bytes: active.size_bytes, largest: Some(active.indexes.largest) })
     }
 
-    fn new_segment(&self, files: &mut PartitionFiles, base_offset: Offset) -> Result<LoadedActive, LoadError> {
+    fn new_segment(&mut self, files: &mut PartitionFiles, base_offset: Offset) -> Result<LoadedActive, LoadError> {
         let path = names::log_file(&self.options.dir, base_offset);
         write_file(&path, &[], false)?;
+        self.report.created = true;
         files.segments.insert(base_offset);
         files.unsynced = true;
         let indexes = SegmentIndexes::new(base_offset, &self.options.config);

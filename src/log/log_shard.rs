@@ -16,6 +16,8 @@ use super::file::{File, IoMode};
 use super::flusher::Flusher;
 use super::log::Log;
 use super::read_index::IndexCache;
+use super::retire::Graves;
+use super::space::STEP_BYTES_MIN;
 use super::tail::TailBudget;
 
 /// `log.flush.acks`: whether every commit ends in a flush.
@@ -48,6 +50,10 @@ pub struct LogShardOptions {
     pub index_cache_bytes_max: usize,
     /// Memory for what is read ahead for cold readers.
     pub read_ahead_bytes_max: usize,
+    /// How many removed segments a partition keeps at most, to use their files again; 0 for none.
+    pub recycled_segments_max: usize,
+    /// Removed segments smaller than this are not used again.
+    pub recycled_bytes_min: u64,
     /// The double for a failing device: tests only.
     pub faults: Option<Arc<FaultPlan>>,
 }
@@ -67,6 +73,8 @@ impl Default for LogShardOptions {
             idle_truncate_after: Duration::from_secs(60),
             index_cache_bytes_max: 32 << 20,
             read_ahead_bytes_max: 64 << 20,
+            recycled_segments_max: 2,
+            recycled_bytes_min: STEP_BYTES_MIN,
             faults: None,
         }
     }
@@ -87,6 +95,12 @@ pub struct LogShardStats {
     pub cold_reads: u64,
     pub read_ahead_hits: u64,
     pub rolls: u64,
+    /// Of the rolled segments, those that took over a file that was at hand, new or used before.
+    pub spares_used: u64,
+    /// Of those, the ones used before.
+    pub recycled_segments: u64,
+    /// Segments that retention removed.
+    pub retired_segments: u64,
     pub poisoned: u64,
     pub disk_full: u64,
 }
@@ -99,6 +113,7 @@ pub struct LogShard {
     pub(super) descriptors: Descriptors,
     pub(super) tails: TailBudget,
     pub(super) indexes: IndexCache,
+    pub(super) graves: Graves,
     /// Logs that hold preallocated room.
     pub(super) roomy: RefCell<Vec<Weak<Log>>>,
     pub(super) read_ahead_bytes: Rc<Cell<usize>>,
@@ -126,6 +141,7 @@ impl LogShard {
             descriptors: Descriptors::new(options.descriptors_max),
             tails: TailBudget::new(options.tail_bytes_max),
             indexes: IndexCache::new(options.index_cache_bytes_max),
+            graves: Graves::default(),
             roomy: RefCell::new(Vec::new()),
             read_ahead_bytes: Rc::new(Cell::new(0)),
             next_key: Cell::new(0),

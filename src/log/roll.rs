@@ -32,7 +32,7 @@ const FULL_WAIT: Duration = Duration::from_secs(1);
 /// A segment whose data is written and whose files are to be completed.
 #[derive(Clone, Debug)]
 pub(super) struct SealJob {
-    base_offset: Offset,
+    pub base_offset: Offset,
     end_offset: Offset,
     size_bytes: u64,
     indexes: Rc<SegmentIndexes>,
@@ -94,13 +94,15 @@ impl Log {
         }
         let mut live = self.live().borrow_mut();
         while live.len() > 1 && live.front().is_some_and(|front| front.placed.is_empty()) {
-            let (Some(old), Some(next)) = (live.pop_front(), live.front_mut()) else { return };
+            let (Some(mut old), Some(next)) = (live.pop_front(), live.front_mut()) else { return };
+            let straddling = self.straddling_of(&mut old);
             let indexes = Rc::new(sealed_indexes(old.indexes));
             self.sealed.borrow_mut().push(SealedSegment {
                 base_offset: old.base_offset,
                 size_bytes: old.written_end,
                 largest: Some(indexes.largest),
                 indexes: Some(Rc::clone(&indexes)),
+                straddling,
             });
             self.seal_jobs.borrow_mut().push_back(SealJob {
                 base_offset: old.base_offset,
@@ -118,6 +120,9 @@ impl Log {
     async fn seal_all(self: Rc<Self>) {
         loop {
             let Some(job) = self.seal_jobs.borrow().front().cloned() else { break };
+            if self.is_gone() {
+                break;
+            }
             let end_offset = job.end_offset;
             // A flush that fails must be seen by its own waiters: the error of a file is told once.
             if self.shard().options().flush_acks == FlushAcks::All && self.wait_flushed(end_offset).await.is_err() {
@@ -132,6 +137,8 @@ impl Log {
                 Ok(()) => {
                     self.seal_jobs.borrow_mut().pop_front();
                     self.note_sealed(&job);
+                    self.remove_excess();
+                    self.note_progress();
                 }
                 Err(error) if is_disk_full(&error) => sleep(FULL_WAIT).await,
                 Err(error) => {

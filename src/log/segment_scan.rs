@@ -124,7 +124,10 @@ pub(super) fn scan_segment(
     config: &LogConfig,
     replay: &mut Replay,
 ) -> Result<ScannedSegment, LoadError> {
-    let scanner = SegmentScanner::open(&names::log_file(dir, base_offset)).map_err(scan_failed)?;
+    let mut scanner = SegmentScanner::open(&names::log_file(dir, base_offset)).map_err(scan_failed)?;
+    if rules.crc {
+        scanner.read_all();
+    }
     let mut scanned = ScannedSegment {
         base_offset,
         file_bytes: scanner.size(),

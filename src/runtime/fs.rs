@@ -489,11 +489,23 @@ pub fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> {
 
 /// Like [`write_atomic`], for several files of one directory that is to be synced afterwards.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".tmp");
-    let temporary = PathBuf::from(name);
+    let temporary = beside(path);
     write_synced(&temporary, content)?;
     rename(&temporary, path)
+}
+
+/// Like [`replace`], for a file system that is to be synced afterwards. A power cut before that can leave the name
+/// without its content.
+pub fn replace_unsynced(path: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary = beside(path);
+    write(&temporary, content)?;
+    rename(&temporary, path)
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".tmp");
+    PathBuf::from(name)
 }
 
 /// Writes a new file, or over an old one, and syncs it, but not its name.

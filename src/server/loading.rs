@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::catalog::features::CATALOG_FEATURES;
+use crate::catalog::features::{CATALOG_FEATURES, FORMAT_LEVELS};
+use crate::catalog::quorum::ControllerEndpoint;
 use crate::catalog::{self, Catalog, CatalogError, CatalogOptions};
 use crate::config::FlushAcks;
 use crate::coordinator::OffsetsPartition;
@@ -89,10 +90,13 @@ fn catalog_options(start: &Start, dir_state: DirState) -> CatalogOptions {
         log_dir: start.directory.path.clone(),
         node_id: config.node_id,
         cluster_id: None,
-        controller: None,
+        controller: config.controller.as_ref().map(|controller| ControllerEndpoint {
+            name: controller.name.clone(),
+            host: controller.address.host.clone(),
+            port: controller.address.port,
+        }),
         shard_count: config.shards as u16,
-        // Kafka's own features of groups, transactions and the rest come with what they stand for.
-        features: Vec::new(),
+        features: FORMAT_LEVELS.to_vec(),
         min_insync_replicas: config.settings().integer("min.insync.replicas") as i32,
         dir_state,
         accept_damage: false,
@@ -152,13 +156,19 @@ fn load_options(
     options
 }
 
+/// Loading waits for the device more than it computes, most of all over many small partitions: so many reads are under
+/// way at a time.
+fn load_threads(cores: usize) -> usize {
+    (4 * cores).clamp(8, 64)
+}
+
 type Loaded = (HashMap<PartitionId, LoadedLog>, Vec<(PartitionId, TopicPartition, String)>);
 
 fn load_logs(start: &Start, options: &[LoadOptions]) -> Loaded {
     let began = clock::wall_ms();
     let told = std::sync::atomic::AtomicI64::new(began);
     let total = options.len();
-    let results = log::load_all(options, start.cores.len().max(1), |done| {
+    let results = log::load_all(options, load_threads(start.cores.len()), |done| {
         let now = clock::wall_ms();
         let last = told.load(std::sync::atomic::Ordering::Relaxed);
         if now - last >= PROGRESS_AFTER_MS
