@@ -105,6 +105,10 @@ mod watched {
         OBSERVER.with_borrow(Option::clone)
     }
 
+    pub fn is_watched() -> bool {
+        OBSERVER.with_borrow(Option::is_some)
+    }
+
     /// Runs calls that nobody is to be told of.
     pub fn unobserved<T>(call: impl FnOnce() -> T) -> T {
         let observer = OBSERVER.take();

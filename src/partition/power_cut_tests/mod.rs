@@ -65,6 +65,7 @@ fn chain(seed: u64, figures: &Figures) -> Result<(), String> {
     let mut disk = DiskModel::default();
     let mut world = World::new(setup.partitions);
     let mut ending = Ending::PowerCut;
+    let mut last: Option<(Record, usize)> = None;
     for length in 0..random.random_range(2..=4) {
         let in_this = |what: String| format!("run {length}: {what}\n{setup:?}");
         let record =
@@ -76,15 +77,36 @@ fn chain(seed: u64, figures: &Figures) -> Result<(), String> {
             let (disk, world) = end(&record, &world, at, how, &mut random);
             let idle = Setup { steps: 0, ..setup.clone() };
             figures.cuts.fetch_add(1, Ordering::Relaxed);
-            on_fresh_directory(|root| run(&idle, root, &disk, &world, how, random.random()))
-                .map_err(|what| in_this(format!("{how:?} at event {at} of {}: {what}", record.events.len())))?;
+            on_fresh_directory(|root| run(&idle, root, &disk, &world, how, random.random())).map_err(|what| {
+                show(&record, at);
+                in_this(format!("{how:?} at event {at} of {}: {what}", record.events.len()))
+            })?;
         }
         let (at, how) = moment(&record, &mut random);
         figures.cuts.fetch_add(1, Ordering::Relaxed);
         (disk, world) = end(&record, &world, at, how, &mut random);
         ending = how;
+        last = Some((record, at));
     }
     Ok(())
+}
+
+/// Shows what a run did up to its end, if a single seed was asked for.
+fn show(record: &Record, at: usize) {
+    if number("CORELANE_POWER_CUT_SEED").is_none() {
+        return;
+    }
+    for (number, event) in record.events[..at].iter().enumerate() {
+        match event {
+            Event::Mark(mark) => {
+                eprintln!("{number}: {}", format!("{:?}", record.marks[*mark]).chars().take(120).collect::<String>())
+            }
+            Event::BeginWrite { write, node, position, data } => {
+                eprintln!("{number}: BeginWrite {write} of {} bytes at {position} of node {node}", data.len());
+            }
+            event => eprintln!("{number}: {event:?}"),
+        }
+    }
 }
 
 /// When a run ends, and how.

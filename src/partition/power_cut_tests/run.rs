@@ -206,6 +206,10 @@ impl Run {
             if offsets.log_end.0 < end {
                 noted.push(self.note(Mark::TakenBack { lane, end: offsets.log_end.0 }));
             }
+            let start = self.world.borrow().lanes[lane].log_start;
+            if offsets.log_start.0 > start {
+                noted.push(self.note(Mark::LogStart { lane, offset: offsets.log_start.0 }));
+            }
             let shown = match self.setup.flush_acks {
                 FlushAcks::All => offsets.high_watermark.max(offsets.flushed).0,
                 FlushAcks::None => offsets.flushed.0,
@@ -238,7 +242,7 @@ impl Run {
         }
         for _ in 0..self.setup.steps {
             let lane = self.below(self.setup.partitions);
-            match self.below(20) {
+            match self.below(21) {
                 0..=11 => {
                     for _ in 0..=self.below(4) {
                         self.produce(if self.chance(0.5) { lane } else { self.below(self.setup.partitions) });
@@ -249,6 +253,7 @@ impl Run {
                 16 => self.checkpoint(checkpoints).await,
                 17 => self.delete_records(lane),
                 18 => self.settle(lane).await,
+                19 => self.retain(lane).await,
                 _ => observe::advance_ms(50),
             }
             self.turns(4).await;
@@ -426,6 +431,13 @@ impl Run {
             if let Err(error) = partition.log.set_log_start(Offset(offset)) {
                 self.blame(format!("t-{lane}: records before {offset} cannot be deleted: {error}"));
             }
+        }
+    }
+
+    async fn retain(&self, lane: usize) {
+        let partition = Rc::clone(&self.partitions.borrow()[lane]);
+        if let Err(error) = partition.log.apply_retention(runtime::wall_ms()).await {
+            self.blame(format!("t-{lane}: retention failed: {error}"));
         }
     }
 

@@ -18,6 +18,7 @@ pub struct Setup {
     pub fdatasync_files_max: usize,
     pub descriptors_max: usize,
     pub tail_bytes_max: usize,
+    pub recycled_segments_max: usize,
     /// Every batch has so many bytes of values, in one record: what a file held before lines up with what comes.
     pub equal_bytes: Option<usize>,
     pub value_bytes_max: usize,
@@ -27,10 +28,10 @@ pub struct Setup {
 
 impl Setup {
     pub fn random(random: &mut StdRng) -> Setup {
-        let partitions = match random.random_range(0..10) {
-            0..=3 => 1,
-            4..=6 => random.random_range(2..=4),
-            7..=8 => random.random_range(5..=16),
+        let partitions = match random.random_range(0..20) {
+            0..=11 => 1,
+            12..=16 => random.random_range(2..=4),
+            17..=18 => random.random_range(5..=16),
             _ => random.random_range(17..=50),
         };
         let value_bytes_max = *pick(random, &[10, 300, 3000, 9000, 40_000]);
@@ -43,6 +44,8 @@ impl Setup {
                 segment_bytes: *pick(random, &[5_000, 20_000, 100_000, 1 << 30]),
                 index_interval_bytes: *pick(random, &[0, 200, 4096]),
                 flush_messages: *pick(random, &[i64::MAX, 1, 7]),
+                retention_bytes: *pick(random, &[-1, 10_000, 60_000]),
+                file_delete_delay_ms: *pick(random, &[0, 100, 60_000]),
                 ..LogConfig::default()
             },
             commit: CommitSizes {
@@ -53,9 +56,10 @@ impl Setup {
             fdatasync_files_max: *pick(random, &[1, 4, 100]),
             descriptors_max: *pick(random, &[2, 20, 4096]),
             tail_bytes_max: *pick(random, &[0, 20_000, 1 << 20]),
+            recycled_segments_max: *pick(random, &[0, 2, 2]),
             equal_bytes: random.random_bool(0.4).then(|| random.random_range(1..=value_bytes_max)),
             value_bytes_max,
-            steps: random.random_range(5..60),
+            steps: random.random_range(5..80),
         }
     }
 
@@ -67,6 +71,8 @@ impl Setup {
             descriptors_max: self.descriptors_max,
             fdatasync_files_max: self.fdatasync_files_max,
             commit: self.commit,
+            recycled_segments_max: self.recycled_segments_max,
+            recycled_bytes_min: 4096,
             // Real time has no part in this.
             idle_truncate_after: Duration::from_secs(1_000_000),
             ..LogShardOptions::default()

@@ -96,6 +96,13 @@ pub struct DiskModel {
     flushes: HashMap<u64, Flush>,
 }
 
+/// How much of what was not flushed is lost, and how much of a block is written whole or not at all.
+#[derive(Clone, Copy)]
+struct Loss {
+    lost: f64,
+    whole: usize,
+}
+
 /// What a flush in flight covers.
 #[derive(Clone)]
 struct Flush {
@@ -278,12 +285,14 @@ impl DiskModel {
             1 => 1.0,
             _ => random.random_range(0.0..1.0),
         };
+        // Most devices write a block whole, all of them a sector.
+        let whole = if random.random_bool(0.3) { 512 } else { BLOCK as usize };
         let mut after = DiskModel::default();
-        self.cut_dir(ROOT, lost, random, &mut after, ROOT);
+        self.cut_dir(ROOT, Loss { lost, whole }, random, &mut after, ROOT);
         after
     }
 
-    fn cut_dir(&self, dir: NodeId, lost: f64, random: &mut StdRng, after: &mut DiskModel, after_dir: NodeId) {
+    fn cut_dir(&self, dir: NodeId, loss: Loss, random: &mut StdRng, after: &mut DiskModel, after_dir: NodeId) {
         let Node::Dir(model) = &self.nodes[dir] else { return };
         let mut names = Names::new();
         for (name, node) in model.power_cut(random) {
@@ -291,11 +300,11 @@ impl DiskModel {
             names.insert(name, id);
             match &self.nodes[node] {
                 Node::File(file) => {
-                    after.nodes.push(Node::File(FileModel::durable(file.power_cut(lost, random))));
+                    after.nodes.push(Node::File(FileModel::durable(file.power_cut(loss.lost, loss.whole, random))));
                 }
                 Node::Dir(_) => {
                     after.nodes.push(Node::Dir(DirModel::default()));
-                    self.cut_dir(node, lost, random, after, id);
+                    self.cut_dir(node, loss, random, after, id);
                 }
             }
         }

@@ -206,16 +206,20 @@ impl FileModel {
         blocks.filter_map(Pending::block).collect()
     }
 
-    /// What the device has when the power is back. Of the unflushed blocks each is lost with this probability.
-    pub fn power_cut(&self, lost: f64, random: &mut StdRng) -> Content {
+    /// What the device has when the power is back. Of the unflushed blocks each is lost with this probability; `whole` is
+    /// how much of one is written whole or not at all.
+    pub fn power_cut(&self, lost: f64, whole: usize, random: &mut StdRng) -> Content {
         if self.pending.is_empty() {
             return self.durable.clone();
         }
         let resizes = self.pending.iter().filter(|pending| pending.block().is_none()).count();
         let mut resizes_kept = prefix(resizes, random);
-        let mut versions: BTreeMap<u64, usize> = BTreeMap::new();
-        for block in self.pending.iter().filter_map(Pending::block) {
-            *versions.entry(block).or_default() += 1;
+        // Of each sector the number of its versions that are over, and the one it has in the end.
+        let mut versions: BTreeMap<(u64, usize), usize> = BTreeMap::new();
+        for (block, sectors) in self.pending.iter().filter_map(|pending| pending.sectors(whole)) {
+            for sector in sectors {
+                *versions.entry((block, sector)).or_default() += 1;
+            }
         }
         for count in versions.values_mut() {
             *count = match () {
@@ -238,11 +242,15 @@ impl FileModel {
                     }
                 }
                 Change::Piece { block, from, bytes } => {
-                    let left = versions.get_mut(block).expect("each block was counted");
-                    if *left > 0 {
-                        *left -= 1;
-                        if block * BLOCK + (*from as u64) < hidden_from {
-                            content.put(*block, *from, bytes);
+                    for sector in *from / whole..(*from + bytes.len()).div_ceil(whole) {
+                        let left = versions.get_mut(&(*block, sector)).expect("each sector was counted");
+                        let (start, end) =
+                            ((sector * whole).max(*from), ((sector + 1) * whole).min(from + bytes.len()));
+                        if *left > 0 {
+                            *left -= 1;
+                            if block * BLOCK + (start as u64) < hidden_from {
+                                content.put(*block, start, &bytes.slice(start - from..end - from));
+                            }
                         }
                     }
                 }
@@ -265,6 +273,16 @@ impl FileModel {
 }
 
 impl Pending {
+    /// The sectors of its block that it writes to.
+    fn sectors(&self, whole: usize) -> Option<(u64, std::ops::Range<usize>)> {
+        match &self.change {
+            Change::Piece { block, from, bytes } => {
+                Some((*block, *from / whole..(*from + bytes.len()).div_ceil(whole)))
+            }
+            Change::Resize(_) => None,
+        }
+    }
+
     fn block(&self) -> Option<u64> {
         match self.change {
             Change::Piece { block, .. } => Some(block),
