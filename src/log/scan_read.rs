@@ -4,7 +4,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::runtime::AlignedBuf;
+use crate::runtime::file::AlignedBuf;
 use crate::runtime::file::RawFile;
 use crate::runtime::fs::{self, OpenFlags};
 
