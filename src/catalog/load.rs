@@ -196,7 +196,7 @@ fn load_log(options: &CatalogOptions, dir: &Path) -> Result<LoadedLog, CatalogEr
     }
 }
 
-/// Removes the segments that end before `end_offset`: the log itself deletes nothing while the broker runs.
+/// Removes the segments that end before `end_offset`, as the log does while the broker runs.
 fn remove_covered_segments(dir: &Path, end_offset: Offset) -> Result<(), CatalogError> {
     let files = fs::list(dir).map_err(CatalogError::io("list", dir))?;
     let files = || files.iter().map(|(name, _)| (name, FileKind::of(name)));

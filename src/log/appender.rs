@@ -112,7 +112,7 @@ impl Log {
         self.seal_finished();
         let shard = self.shard();
         let block = shard.options.block_bytes;
-        let (commit, file, short) = {
+        let (commit, file, short, ahead) = {
             let mut live = self.live().borrow_mut();
             let Some(segment) = live.front_mut() else { return };
             if segment.placed.is_empty() || self.flush_holds_block(segment) {
@@ -136,12 +136,20 @@ impl Log {
             let largest_before = segment.largest_before_next();
             let Some(taken) = segment.take(COMMIT_BYTES_MAX, COMMIT_BATCHES_MAX) else { return };
             let commit = plan(segment, taken, largest_before, shard.is_direct(), block);
-            (commit, file, shard.is_direct() && segment.room.is_short(end))
+            let direct = shard.is_direct();
+            let short = direct && segment.room.is_short(end);
+            let ahead = direct && live.front().is_some_and(|front| live.len() == 1 && self.wants_spare(front));
+            (commit, file, short, ahead)
         };
         if short {
             self.start_extension();
         }
-        let durable = commit.writes.len() == 1 && commit.bytes <= DURABLE_WRITE_BYTES_MAX && shard.is_alone();
+        if ahead {
+            self.start_spare();
+        }
+        // A flush alone does not make it durable while the segment's name is not.
+        let durable =
+            commit.writes.len() == 1 && commit.bytes <= DURABLE_WRITE_BYTES_MAX && shard.is_alone() && self.is_named();
         let commit = Commit { durable, ..commit };
         if durable {
             shard.flusher.begin_durable_write(self, commit.base_offset);

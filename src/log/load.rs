@@ -99,6 +99,7 @@ impl<'a> Loader<'a> {
             None => self.create()?,
         };
         self.check_topic_id(&mut files)?;
+        self.remove_below_start(&mut files)?;
         self.epochs_on_disk = self.read_epochs(&files);
         if files.segments.is_empty() {
             return self.load_empty(files);
@@ -142,6 +143,20 @@ impl<'a> Loader<'a> {
         } else {
             write_file(&dir.join(names::PARTITION_METADATA), partition_metadata::encode(expected).as_bytes(), false)
         }
+    }
+
+    /// Removes the segments whose records are all deleted: the files of some may have outlived the last run.
+    fn remove_below_start(&self, files: &mut PartitionFiles) -> Result<(), LoadError> {
+        let start = self.options.log_start_offset;
+        let Some(&first_kept) = files.segments.range(..=start).next_back() else { return Ok(()) };
+        let gone: Vec<Offset> = files.segments.range(..first_kept).copied().collect();
+        for base_offset in gone {
+            files.remove_segment(&self.options.dir, base_offset)?;
+            if files.snapshots.contains(&base_offset) {
+                files.remove_snapshot(&self.options.dir, base_offset)?;
+            }
+        }
+        Ok(())
     }
 
     /// The leader epochs; `None` if they have to be found in the batches.

@@ -25,11 +25,14 @@ use super::file::File;
 use super::index::TimestampOffset;
 use super::loaded::LoadedLog;
 use super::log_shard::{FlushAcks, LogShard};
+use super::naming::Unnamed;
 use super::offsets::{LogOffsets, OffsetState};
 use super::read_cursor::Cursors;
 use super::retire::Retiring;
 use super::roll::SealJob;
 use super::segment::{AppendBatch, LiveSegment, SealedSegment};
+use super::space::Pace;
+use super::spares::Spares;
 use super::tail::Tail;
 use super::waiters::{OffsetReached, Waiters};
 
@@ -90,6 +93,9 @@ pub struct Log {
     /// The producer snapshot of the last checkpoint.
     pub(super) checkpoint_snapshot: Cell<Option<Offset>>,
     pub(super) retiring: Retiring,
+    pub(super) spares: Spares,
+    pub(super) pace: Cell<Pace>,
+    pub(super) unnamed: Cell<Option<Unnamed>>,
     /// Being deleted: nothing that is not under way already is begun.
     pub(super) gone: Cell<bool>,
     /// The files are not what a clean stop leaves behind.
@@ -154,6 +160,9 @@ impl Log {
             stored: Cell::default(),
             checkpoint_snapshot: Cell::new(None),
             retiring: Retiring::default(),
+            spares: Spares::default(),
+            pace: Cell::default(),
+            unnamed: Cell::new(None),
             gone: Cell::new(false),
             touched: Cell::new(touched),
             unflushed_records: Cell::new(0),
@@ -199,6 +208,7 @@ impl Log {
         }
         self.touched.set(true);
         self.last_append_ms.set(now_ms);
+        self.pace.set(self.pace.get().with(batch.bytes.len() as u64, now_ms));
         self.epochs.borrow_mut().assign(batch.leader_epoch, batch.base_offset);
         self.offsets.update(|marks| marks.log_end = batch.last_offset.plus(1));
         self.shard.count(|stats| stats.appended_bytes += batch.bytes.len() as u64);
@@ -480,6 +490,7 @@ impl Log {
 
     /// A flush is done: it covers all below `end_offset`.
     pub(super) fn note_flushed(&self, end_offset: Offset) {
+        let end_offset = self.flushed_and_named(end_offset);
         if matches!(*self.state.borrow(), State::Poisoned { .. }) || self.offsets.marks().flushed >= end_offset {
             return;
         }
@@ -503,6 +514,7 @@ impl Log {
             if !matches!(*state, State::Full { .. }) {
                 tracing::warn!("{}: the disk is full; appends are refused until there is room", self.topic_partition);
                 self.shard.count(|stats| stats.disk_full += 1);
+                self.shard.drop_spares();
             }
             if !matches!(*state, State::Closed) {
                 *state = State::Full { tried_ms: wall_ms() };

@@ -18,6 +18,7 @@ use super::flusher::Flusher;
 use super::log::Log;
 use super::read_index::IndexCache;
 use super::retire::Graves;
+use super::space::STEP_BYTES_MIN;
 use super::tail::TailBudget;
 
 /// `log.flush.acks`: whether every commit ends in a flush.
@@ -50,6 +51,10 @@ pub struct LogShardOptions {
     pub read_ahead_bytes_max: usize,
     /// When an active segment has grown by so much its indexes are stored, and a crash leaves no more to be scanned.
     pub checkpoint_after_bytes: u64,
+    /// How many removed segments a partition keeps at most, to use their files again; 0 for none.
+    pub recycled_segments_max: usize,
+    /// Removed segments smaller than this are not used again.
+    pub recycled_bytes_min: u64,
     /// The double for a failing device: tests only.
     pub faults: Option<Arc<FaultPlan>>,
 }
@@ -69,6 +74,8 @@ impl Default for LogShardOptions {
             index_cache_bytes_max: 32 << 20,
             read_ahead_bytes_max: 64 << 20,
             checkpoint_after_bytes: 64 << 20,
+            recycled_segments_max: 2,
+            recycled_bytes_min: STEP_BYTES_MIN,
             faults: None,
         }
     }
@@ -89,6 +96,10 @@ pub struct LogShardStats {
     pub cold_reads: u64,
     pub read_ahead_hits: u64,
     pub rolls: u64,
+    /// Of the rolled segments, those that took over a file that was at hand, new or used before.
+    pub spares_used: u64,
+    /// Of those, the ones used before.
+    pub recycled_segments: u64,
     /// Segments that retention removed.
     pub retired_segments: u64,
     pub poisoned: u64,

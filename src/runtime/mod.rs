@@ -24,6 +24,7 @@ mod ops;
 mod options;
 mod recv_buffers;
 mod remote;
+pub mod reuse;
 mod ring;
 pub mod signals;
 pub mod sync;
