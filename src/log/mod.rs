@@ -13,6 +13,7 @@
 //! ```
 
 mod active;
+mod active_checkpoint;
 pub mod appender;
 pub mod checkpoint;
 pub mod clean_shutdown;
