@@ -83,6 +83,7 @@ impl Log {
         }
         let Some(end) = self.live().borrow_mut().front_mut().map(|segment| {
             segment.room.allocated_end = segment.written_end;
+            segment.room.stale_end = segment.room.stale_end.min(segment.written_end);
             segment.written_end
         }) else {
             return Ok(());
@@ -123,6 +124,7 @@ impl LogShard {
         let releases = Some(self.room.releases());
         if self.refused_after.replace(releases) != releases {
             let shard = Rc::clone(self);
+            shard.drop_spares();
             drop(spawn(async move { shard.empty_graves().await }));
         }
     }

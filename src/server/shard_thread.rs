@@ -22,7 +22,7 @@ use crate::runtime::sync::channel;
 use crate::runtime::{self, FeatureSet, Runtime, RuntimeOptions};
 use crate::shard::cluster_view::ClusterView;
 use crate::shard::controller::{Controller, NotWritten};
-use crate::shard::{Parcel, Shard, ShardStart};
+use crate::shard::{Parcel, Shard, ShardStart, offsets_of};
 use crate::types::ShardId;
 
 use super::StartError;
@@ -148,6 +148,7 @@ pub fn run(
         }
         shard.start();
         drop(runtime::spawn(keep_checkpoints(Rc::clone(&shard))));
+        drop(runtime::spawn(Rc::clone(&shard).keep_retention()));
 
         let api = Api::new(Rc::clone(&shard), Arc::clone(&seed.addresses));
         let metrics = seed.metrics.shard(seed.id);
@@ -247,6 +248,7 @@ fn log_shard_options(seed: &ShardSeed) -> LogShardOptions {
         descriptors_max: seed.descriptors_max,
         block_bytes: seed.block_bytes,
         room: Arc::clone(&seed.room),
+        recycled_segments_max: seed.config.log.recycled_segments_max,
         ..LogShardOptions::default()
     }
 }
@@ -254,10 +256,14 @@ fn log_shard_options(seed: &ShardSeed) -> LogShardOptions {
 /// Feeds the directory's checkpoints, and has them written now and then.
 async fn keep_checkpoints(shard: Rc<Shard>) {
     let interval = shard.config.log.recovery_point_checkpoint_interval;
+    let recovery_points = shard.log_shard.on_recovery_point();
+    let mut next = recovery_points.listen();
     loop {
-        runtime::sleep(interval).await;
+        // A log whose recovery point has moved a long way does not wait for the others.
+        let moved = runtime::timeout(interval, next).await.is_ok();
+        next = recovery_points.listen();
         note_offsets(&shard);
-        if shard.id == ShardId(0) {
+        if moved || shard.id == ShardId(0) {
             let room = &shard.log_shard.options().room;
             let written = with_room(room, LoadError::is_disk_full, || {
                 let checkpoints = Arc::clone(&shard.checkpoints);
@@ -273,15 +279,7 @@ async fn keep_checkpoints(shard: Rc<Shard>) {
 }
 
 fn note_offsets(shard: &Rc<Shard>) {
-    let offsets = shard.partitions().into_iter().map(|partition| {
-        let log = &partition.log;
-        let offsets = PartitionOffsets {
-            recovery_point: log.recovery_point(),
-            log_start_offset: log.log_start_offset(),
-            high_watermark: log.high_watermark(),
-        };
-        (partition.name.clone(), offsets)
-    });
+    let offsets = shard.partitions().into_iter().map(|partition| (partition.name.clone(), offsets_of(&partition)));
     shard.checkpoints.update(offsets);
 }
 
@@ -307,6 +305,8 @@ async fn close(shard: &Rc<Shard>) -> usize {
     for task in closing {
         failed += usize::from(!task.await);
     }
+    // What waited for its removal does not wait for the next start.
+    shard.log_shard.empty_graves().await;
     note_offsets(shard);
     failed
 }

@@ -9,10 +9,10 @@ use crate::coordinator::{
     CommitRequest, OffsetChange, OffsetsPartition, RequestedOffset, encode_changes, group_partition,
 };
 use crate::error_code::ErrorCode;
-use crate::log::{Claim, FULL_TRIES_MAX, LogError, wait_for_room};
+use crate::log::{Claim, FULL_TRIES_MAX, LogError, LogShard, wait_for_room};
 use crate::partition::{AppendError, Origin, Partition};
 use crate::runtime;
-use crate::types::{Offset, PartitionId};
+use crate::types::{Offset, PartitionId, TopicId};
 
 use super::Shard;
 use super::message::{FetchedOffset, OffsetCommitGroup, OffsetFetchGroup};
@@ -94,32 +94,33 @@ impl Shard {
         if commit.changes.is_empty() {
             return commit.results;
         }
-        let mut tries = 0;
-        let first_offset = loop {
-            match store(&partition, &commit.changes, now_ms).await {
-                Ok(first_offset) => break first_offset,
-                // A full disk keeps some room back for offsets, and just now it is being released.
-                Err(AppendError::Log(LogError::DiskFull)) if self.may_have_room(tries) => {
-                    tries += 1;
-                    wait_for_room().await;
-                }
-                Err(error) => {
-                    if self.log_shard.may_tell() {
-                        tracing::error!(partition = %partition.name, "offsets could not be stored: {error}");
-                    }
-                    return vec![not_stored(&error); count];
-                }
-            }
-        };
-        let mut state = state.borrow_mut();
-        for (record_offset, change) in (first_offset.0..).zip(commit.changes) {
-            state.apply(change, record_offset);
+        match store_changes(&self.log_shard, &partition, &state, commit.changes, now_ms).await {
+            Ok(()) => commit.results,
+            Err(code) => vec![code; count],
         }
-        commit.results
     }
 
-    fn may_have_room(&self, tries: u32) -> bool {
-        tries < FULL_TRIES_MAX && self.log_shard.options().room.allows(Claim::Coordinator)
+    /// Removes what groups have committed for a topic that is deleted (`OffsetMetadataManager.onPartitionsDeleted`).
+    pub(super) fn forget_offsets_of(self: &Rc<Self>, topic: &str, topic_id: TopicId) {
+        let Some(offsets_id) = self.view().topic(OFFSETS_TOPIC).map(|topic| topic.id) else { return };
+        let states: Vec<(i32, State)> =
+            self.coordinators.by_partition.borrow().iter().map(|(at, state)| (*at, Rc::clone(state))).collect();
+        for (number, state) in states {
+            let changes = state.borrow().topic_deleted(topic, topic_id);
+            let Some(partition) = self.partition(PartitionId { topic_id: offsets_id, partition: number }) else {
+                continue;
+            };
+            if !changes.is_empty() {
+                let log_shard = Rc::clone(&self.log_shard);
+                drop(runtime::spawn(async move {
+                    let stored = store_changes(&log_shard, &partition, &state, changes, runtime::wall_ms()).await;
+                    if stored.is_err() {
+                        // They are of a topic id that is gone: nobody is given them.
+                        tracing::warn!(partition = %partition.name, "offsets of a deleted topic stay in the log");
+                    }
+                }));
+            }
+        }
     }
 
     /// What a group has committed, in the order asked for; a partition without an offset is told as -1.
@@ -147,8 +148,47 @@ impl Shard {
     }
 }
 
+/// Appends changes, waits until they are as durable as `acks=all`, and takes them over. The appending is done when this
+/// is first polled, unless the disk is full.
+async fn store_changes(
+    shard: &Rc<LogShard>,
+    partition: &Rc<Partition>,
+    state: &State,
+    changes: Vec<OffsetChange>,
+    now_ms: i64,
+) -> Result<(), ErrorCode> {
+    let mut tries = 0;
+    let first_offset = loop {
+        match append_changes(partition, &changes, now_ms).await {
+            Ok(first_offset) => break first_offset,
+            // A full disk keeps some room back for offsets, and just now it is being released.
+            Err(AppendError::Log(LogError::DiskFull))
+                if tries < FULL_TRIES_MAX && shard.options().room.allows(Claim::Coordinator) =>
+            {
+                tries += 1;
+                wait_for_room().await;
+            }
+            Err(error) => {
+                if shard.may_tell() {
+                    tracing::error!(partition = %partition.name, "offsets could not be stored: {error}");
+                }
+                return Err(not_stored(&error));
+            }
+        }
+    };
+    let mut state = state.borrow_mut();
+    for (record_offset, change) in (first_offset.0..).zip(changes) {
+        state.apply(change, record_offset);
+    }
+    Ok(())
+}
+
 /// Appends changes and waits until they are as durable as `acks=all`. Answers the offset of the first.
-async fn store(partition: &Rc<Partition>, changes: &[OffsetChange], now_ms: i64) -> Result<Offset, AppendError> {
+async fn append_changes(
+    partition: &Rc<Partition>,
+    changes: &[OffsetChange],
+    now_ms: i64,
+) -> Result<Offset, AppendError> {
     let batch_bytes_max = partition.config().max_message_bytes as usize;
     let first_offset = partition.log.log_end_offset();
     let mut end_offset = first_offset;
