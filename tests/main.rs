@@ -3,6 +3,7 @@
 mod admin;
 mod consuming;
 mod crash;
+mod crash_campaign;
 mod harness;
 mod malformed;
 mod offsets;

@@ -26,6 +26,7 @@ impl Log {
             return Err(error);
         }
         self.empty_graves().await;
+        self.remove_spares().await;
         let end = self.log_end_offset();
         if self.was_touched() {
             let completion = self.final_completion();
@@ -77,6 +78,7 @@ impl Log {
 
     /// Gives back what the log holds of its shard.
     pub(super) fn release(&self) {
+        self.forget_spares();
         LogShard::close_files(self.shard().descriptors.remove_log(self.key()));
         self.shard().tails.forget_from(self, Offset(0));
         self.shard().indexes.forget(self.key());

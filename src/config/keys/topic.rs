@@ -23,7 +23,8 @@ keys! {TOPIC:
     /// How long a compacted topic keeps the marks of deleted keys.
     "delete.retention.ms" <- "log.cleaner.delete.retention.ms" = "86400000", LONG.at_least(0), Medium, ClusterWide,
         Effect::Ignored(NO_COMPACTION);
-    /// How long the files of a deleted partition or segment stay before they are removed.
+    /// How long the files of a deleted partition or segment stay before they are removed. A removed segment that nobody
+    /// has open may be written over at once, see log.recycle.segments.max.
     "file.delete.delay.ms" <- "log.segment.delete.delay.ms" = "60000", LONG.at_least(0), Medium, ClusterWide;
     /// Records after which a partition is flushed. It counts with log.flush.acks=none only: otherwise everything is
     /// flushed before it is acknowledged.
