@@ -134,7 +134,8 @@ mod tests {
         let open = || fs::open(&path, OpenFlags::READ).expect("it is there");
         fs::sync_data(&open()).expect("synced");
         let mut file = ScanFile::new(open(), bytes.len() as u64);
-        for (position, count) in [(0, 10), (5, 4096), (4000, 300_000), (1_000_000, 2_000_000), (12, 7), (3_499_990, 10)] {
+        for (position, count) in [(0, 10), (5, 4096), (4000, 300_000), (1_000_000, 2_000_000), (12, 7), (3_499_990, 10)]
+        {
             let (mut plain, mut on) = (vec![0; count], vec![0; count]);
             assert_eq!(file.read(&mut plain, position).expect("read"), count);
             assert_eq!(file.read_on(&path, &mut on, position).expect("read"), count);
