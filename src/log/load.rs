@@ -13,7 +13,7 @@ use crate::runtime::fs::{self, OpenFlags};
 use crate::runtime::threads;
 use crate::types::{LeaderEpoch, Offset};
 
-use super::active::{load_active, rebuild_indexes};
+use super::active::{load_active, read_indexes, rebuild_indexes};
 use super::dir_files::PartitionFiles;
 use super::epoch::LeaderEpochCache;
 use super::error::LoadError;
@@ -22,7 +22,7 @@ use super::loaded::{Damage, DamageKind, LoadOptions, LoadedActive, LoadedLog, Lo
 use super::names;
 use super::partition_metadata;
 use super::producers::ProducerTable;
-use super::recovery::{Recovery, write_file, write_indexes};
+use super::recovery::{INDEXES_KEPT_FROM_BYTES, Recovery, write_file, write_indexes};
 use super::replay::{Replay, load_producers};
 use super::segment_scan::{ScannedSegment, Standing};
 
@@ -150,11 +150,8 @@ impl<'a> Loader<'a> {
         }
         files.has_metadata = true;
         files.unsynced = true;
-        if self.sync {
-            partition_metadata::write(dir, expected)
-        } else {
-            write_file(&dir.join(names::PARTITION_METADATA), partition_metadata::encode(expected).as_bytes(), false)
-        }
+        // Synced by itself even where a later sync covers all: half of it would keep the partition from its next start.
+        partition_metadata::write(dir, expected)
     }
 
     /// Removes the segments whose records are all deleted: the files of some may have outlived the last run.
@@ -231,11 +228,15 @@ impl<'a> Loader<'a> {
         let scan_from = files.segments.range(..=options.recovery_point).next_back().copied().unwrap_or(start);
         // A snapshot behind the recovery point may stand for batches that are lost.
         let producers_until = options.recovery_point.max(scan_from);
+        let begins = start.max(options.log_start_offset);
+        // The log start is noted later than the epochs are: records that were deleted are here again, and want theirs.
+        self.epochs_on_disk = self.epochs_on_disk.take().filter(|epochs| epochs.begin_at_or_before(begins));
         let producers = load_producers(dir, &mut files, start, producers_until, options.now_ms)?;
         let replay_from = if self.epochs_on_disk.is_none() { start } else { producers.end_offset() };
         let mut replay = Replay::new(self.epochs_on_disk.clone().unwrap_or_default(), Some(producers), options.now_ms);
         replay.run(dir, &files, replay_from, scan_from)?;
-        let mut recovery = match Recovery::find(options, &files, scan_from, &mut replay)? {
+        let indexes = self.indexes_below_recovery_point(&files, scan_from, &replay)?;
+        let mut recovery = match Recovery::find(options, &files, scan_from, indexes, &mut replay)? {
             Ok(recovery) => recovery,
             Err(damage) => return Ok(self.damaged(damage)),
         };
@@ -243,10 +244,39 @@ impl<'a> Loader<'a> {
         self.report.segments_scanned = recovery.scanned.len() as u32;
         self.report.bytes_scanned = recovery.bytes_scanned;
         self.report.cut = recovery.cut.take();
+        let kept = recovery.scanned.last().is_some_and(|active| active.data_bytes >= INDEXES_KEPT_FROM_BYTES);
+        if let Some(producers) = replay.producers.as_ref().filter(|_| kept) {
+            let path = names::snapshot_file(dir, recovery.log_end_offset);
+            write_file(&path, &producers.encode_snapshot(), self.sync)?;
+            files.snapshots.insert(recovery.log_end_offset);
+            files.unsynced = true;
+        }
         let mut sealed = self.load_sealed(&mut files, scan_from)?;
         let active = recovery.scanned.pop().map(ScannedSegment::into_active);
         sealed.extend(recovery.scanned.iter().map(ScannedSegment::sealed));
         self.finish(files, Segments { sealed, active, log_end_offset: recovery.log_end_offset }, replay)
+    }
+
+    /// The indexes of a segment that a checkpoint covers a part of, up to the recovery point; `None` where the whole
+    /// segment has to be scanned, because not all that was to be stored with them is there.
+    fn indexes_below_recovery_point(
+        &self,
+        files: &PartitionFiles,
+        base_offset: Offset,
+        replay: &Replay,
+    ) -> Result<Option<SegmentIndexes>, LoadError> {
+        let options = self.options;
+        if options.adopted || self.epochs_on_disk.is_none() || options.recovery_point <= base_offset {
+            return Ok(None);
+        }
+        let read = read_indexes(&options.dir, files, base_offset, &options.config)?;
+        Ok(read.and_then(|mut indexes| {
+            indexes.offsets.truncate_to(options.recovery_point);
+            indexes.times.truncate_to(options.recovery_point);
+            let last = indexes.offsets.last()?;
+            let accounted = replay.producers.as_ref().is_none_or(|producers| producers.end_offset() > last.offset);
+            accounted.then(|| SegmentIndexes::resume(indexes.offsets, indexes.times))
+        }))
     }
 
     /// The segments before `end`, which are trusted; their index files are made anew if they are not there.

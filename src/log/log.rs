@@ -16,6 +16,7 @@ use crate::runtime::sync::Event;
 use crate::runtime::{sleep, spawn, wall_ms};
 use crate::types::{LeaderEpoch, Offset, TopicId, TopicPartition};
 
+use super::active_checkpoint::Stored;
 use super::appender::Done;
 use super::config::LogConfig;
 use super::epoch::LeaderEpochCache;
@@ -84,7 +85,13 @@ pub struct Log {
     pub(super) cursors: RefCell<Cursors>,
     pub(super) seal_jobs: RefCell<VecDeque<SealJob>>,
     pub(super) recovery_point: Cell<Offset>,
+    /// A helper thread writes the files beside the segments.
     pub(super) sealing: Cell<bool>,
+    /// The size at which the active segment gets its next checkpoint.
+    pub(super) checkpoint_due: Cell<u64>,
+    pub(super) stored: Cell<Stored>,
+    /// The producer snapshot of the last checkpoint.
+    pub(super) checkpoint_snapshot: Cell<Option<Offset>>,
     pub(super) retiring: Retiring,
     pub(super) spares: Spares,
     pub(super) pace: Cell<Pace>,
@@ -119,6 +126,7 @@ impl Log {
     pub fn open(loaded: LoadedLog, shard: &Rc<LogShard>, leader_epoch: LeaderEpoch) -> Rc<Log> {
         let block = shard.options.block_bytes;
         let sealed = loaded.sealed.iter().map(SealedSegment::from).collect();
+        let checkpoint_due = loaded.active.size_bytes.saturating_add(shard.options.checkpoint_after_bytes);
         let live = VecDeque::from([LiveSegment::loaded(loaded.active, block, wall_ms())]);
         let damaged = loaded.damage.as_ref().map(|damage| State::Poisoned { reason: damage.to_string().into() });
         let report = &loaded.report;
@@ -148,6 +156,9 @@ impl Log {
             seal_jobs: RefCell::default(),
             recovery_point: Cell::new(loaded.recovery_point),
             sealing: Cell::new(false),
+            checkpoint_due: Cell::new(checkpoint_due),
+            stored: Cell::default(),
+            checkpoint_snapshot: Cell::new(None),
             retiring: Retiring::default(),
             spares: Spares::default(),
             pace: Cell::default(),
@@ -191,6 +202,7 @@ impl Log {
         if self.should_roll(&batch, &config, now_ms) {
             self.roll(batch.base_offset, &config, now_ms);
         }
+        self.checkpoint_if_due();
         if let Some(segment) = self.live.borrow_mut().back_mut() {
             segment.place(&batch, config.index_interval_bytes);
         }
@@ -310,7 +322,8 @@ impl Log {
         self.offsets.get().last_stable
     }
 
-    /// Everything below is in sealed segments whose log and index files are on the device.
+    /// Everything below is on the device, with its indexes: sealed segments, and what of the active one a checkpoint
+    /// covers.
     pub fn recovery_point(&self) -> Offset {
         self.recovery_point.get()
     }

@@ -13,6 +13,7 @@
 //! ```
 
 mod active;
+mod active_checkpoint;
 pub mod appender;
 pub mod checkpoint;
 pub mod clean_shutdown;
@@ -71,7 +72,7 @@ mod testing;
 mod waiters;
 
 pub use active::rebuild_indexes;
-pub use appender::COMMIT_REACH_BYTES;
+pub use appender::{COMMIT_REACH_BYTES, CommitSizes};
 pub use clean_shutdown::{CleanShutdownMarks, DirState};
 pub use config::{CleanupPolicy, LogConfig};
 pub use delete::{delete_all, set_aside};

@@ -83,6 +83,7 @@ impl Log {
         let mut next = LiveSegment::next(base_offset, config, growth, now_ms);
         next.snapshot = snapshot;
         live.push_back(next);
+        self.checkpoint_due.set(self.shard().options().checkpoint_after_bytes);
         self.shard().count(|stats| stats.rolls += 1);
     }
 
@@ -147,6 +148,11 @@ impl Log {
                 }
             }
         }
+        self.end_sealing();
+    }
+
+    /// The files of this log are nobody's business any more but of the next one who asks.
+    pub(super) fn end_sealing(self: &Rc<Self>) {
         self.sealing.set(false);
         if !self.has_no_flush_waiters() {
             self.flush_written();

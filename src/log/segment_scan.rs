@@ -90,6 +90,8 @@ impl fmt::Display for Stop {
 pub(super) struct ScannedSegment {
     pub base_offset: Offset,
     pub file_bytes: u64,
+    /// What lies before is trusted.
+    pub scanned_from: u64,
     /// The size of the unbroken prefix.
     pub data_bytes: u64,
     pub indexes: SegmentIndexes,
@@ -131,6 +133,7 @@ pub(super) fn scan_segment(
     let mut scanned = ScannedSegment {
         base_offset,
         file_bytes: scanner.size(),
+        scanned_from: 0,
         data_bytes: 0,
         indexes: SegmentIndexes::new(base_offset, config),
         first_timestamp: None,
@@ -147,14 +150,19 @@ pub(super) fn scan_segment_end(
     dir: &Path,
     base_offset: Offset,
     indexes: SegmentIndexes,
+    rules: Rules,
     standing: &mut Standing,
     config: &LogConfig,
     replay: &mut Replay,
 ) -> Result<Option<ScannedSegment>, LoadError> {
-    let scanner = SegmentScanner::open(&names::log_file(dir, base_offset)).map_err(scan_failed)?;
+    let mut scanner = SegmentScanner::open(&names::log_file(dir, base_offset)).map_err(scan_failed)?;
+    if rules.crc {
+        scanner.read_all();
+    }
     let mut scanned = ScannedSegment {
         base_offset,
         file_bytes: scanner.size(),
+        scanned_from: 0,
         data_bytes: 0,
         indexes,
         first_timestamp: None,
@@ -166,7 +174,8 @@ pub(super) fn scan_segment_end(
     {
         return Ok(None);
     }
-    scanned.run(Rules::TRUSTED, standing, config, replay)?;
+    scanned.scanned_from = scanned.data_bytes;
+    scanned.run(rules, standing, config, replay)?;
     Ok(Some(scanned))
 }
 

@@ -239,10 +239,14 @@ fn log_shard_options(seed: &ShardSeed) -> LogShardOptions {
 /// Feeds the directory's checkpoints, and has them written now and then.
 async fn keep_checkpoints(shard: Rc<Shard>) {
     let interval = shard.config.log.recovery_point_checkpoint_interval;
+    let recovery_points = shard.log_shard.on_recovery_point();
+    let mut next = recovery_points.listen();
     loop {
-        runtime::sleep(interval).await;
+        // A log whose recovery point has moved a long way does not wait for the others.
+        let moved = runtime::timeout(interval, next).await.is_ok();
+        next = recovery_points.listen();
         note_offsets(&shard);
-        if shard.id == ShardId(0) {
+        if moved || shard.id == ShardId(0) {
             let checkpoints = Arc::clone(&shard.checkpoints);
             if let Err(error) = runtime::offload(move || checkpoints.write()).await {
                 tracing::error!("the checkpoints of the data directory cannot be written: {error}");
