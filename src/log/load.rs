@@ -6,6 +6,7 @@
 //! log's end first.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::runtime::fs::{self, OpenFlags};
@@ -63,6 +64,16 @@ pub fn load_all(
         }
     }
     loaded
+}
+
+fn holds_data(dir: &Path, files: &PartitionFiles) -> Result<bool, LoadError> {
+    for &base_offset in &files.segments {
+        let path = names::log_file(dir, base_offset);
+        if fs::stat(&path).map_err(LoadError::io("look at", &path))?.bytes > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 type Opened = (std::path::PathBuf, crate::runtime::file::RawFile);
@@ -131,18 +142,16 @@ impl<'a> Loader<'a> {
                 Ok(Some(found)) if found == expected => return Ok(()),
                 Ok(Some(found)) => return Err(LoadError::TopicIdMismatch { path: dir.clone(), expected, found }),
                 Ok(None) => {}
-                // A crash can leave a file without its content only before anything was acknowledged here.
-                Err(LoadError::Malformed { .. }) if files.segments.is_empty() => {}
+                // A power cut can leave the file's name without its content only before anything was written here:
+                // with it perhaps the first segment's name, which is made in the same breath and synced with it.
+                Err(LoadError::Malformed { .. }) if !holds_data(dir, files)? => {}
                 Err(error) => return Err(error),
             }
         }
         files.has_metadata = true;
         files.unsynced = true;
-        if self.sync {
-            partition_metadata::write(dir, expected)
-        } else {
-            write_file(&dir.join(names::PARTITION_METADATA), partition_metadata::encode(expected).as_bytes(), false)
-        }
+        // Synced by itself even where a later sync covers all: half of it would keep the partition from its next start.
+        partition_metadata::write(dir, expected)
     }
 
     /// Removes the segments whose records are all deleted: the files of some may have outlived the last run.
@@ -219,6 +228,9 @@ impl<'a> Loader<'a> {
         let scan_from = files.segments.range(..=options.recovery_point).next_back().copied().unwrap_or(start);
         // A snapshot behind the recovery point may stand for batches that are lost.
         let producers_until = options.recovery_point.max(scan_from);
+        let begins = start.max(options.log_start_offset);
+        // The log start is noted later than the epochs are: records that were deleted are here again, and want theirs.
+        self.epochs_on_disk = self.epochs_on_disk.take().filter(|epochs| epochs.begin_at_or_before(begins));
         let producers = load_producers(dir, &mut files, start, producers_until, options.now_ms)?;
         let replay_from = if self.epochs_on_disk.is_none() { start } else { producers.end_offset() };
         let mut replay = Replay::new(self.epochs_on_disk.clone().unwrap_or_default(), Some(producers), options.now_ms);

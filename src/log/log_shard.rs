@@ -10,7 +10,7 @@ use crate::runtime::file::RawFile;
 use crate::runtime::sync::Event;
 use crate::runtime::{offload, spawn};
 
-use super::appender::Appender;
+use super::appender::{Appender, CommitSizes};
 use super::descriptors::Descriptors;
 use super::fault::FaultPlan;
 use super::file::{File, IoMode};
@@ -43,6 +43,8 @@ pub struct LogShardOptions {
     pub block_bytes: u64,
     /// Up to so many files are flushed one by one, more by one `syncfs`.
     pub fdatasync_files_max: usize,
+    /// How large commits get; only tests have others than the default.
+    pub commit: CommitSizes,
     /// A partition not written to for so long is truncated to its data.
     pub idle_truncate_after: Duration,
     /// Memory for the indexes of sealed segments.
@@ -70,6 +72,7 @@ impl Default for LogShardOptions {
             // benches/log_append.rs on ext4, two busy cores, in three runs: up to 8 files an fdatasync each, side by side,
             // took a third of the time of one syncfs; at 16 about the same; at 64 now one, now the other was faster.
             fdatasync_files_max: 16,
+            commit: CommitSizes::default(),
             idle_truncate_after: Duration::from_secs(60),
             index_cache_bytes_max: 32 << 20,
             read_ahead_bytes_max: 64 << 20,

@@ -72,7 +72,7 @@ mod testing;
 mod waiters;
 
 pub use active::rebuild_indexes;
-pub use appender::COMMIT_REACH_BYTES;
+pub use appender::{COMMIT_REACH_BYTES, CommitSizes};
 pub use clean_shutdown::{CleanShutdownMarks, DirState};
 pub use config::{CleanupPolicy, LogConfig};
 pub use delete::{delete_all, set_aside};

@@ -40,7 +40,9 @@ impl Log {
     /// The segment at `base_offset` just got its name. The one before has its own.
     pub(super) fn make_name_durable(self: &Rc<Self>, base_offset: Offset) {
         debug_assert!(self.is_named());
-        self.unnamed.set(Some(Unnamed { base_offset, flushed: base_offset }));
+        // The segment before can still be waiting for its flush.
+        let flushed = self.flushed_offset();
+        self.unnamed.set(Some(Unnamed { base_offset, flushed }));
         let log = Rc::clone(self);
         drop(spawn(async move {
             let dir = log.dir();

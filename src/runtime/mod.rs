@@ -18,6 +18,7 @@ pub mod fs;
 mod mapping;
 pub mod mesh;
 pub mod net;
+pub mod observe;
 mod offload;
 mod op;
 mod ops;
