@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::broker::{self, Broker, free_address};
 use crate::device::RecordedDisk;
 use crate::facts::{self, Notebook, Noted};
+use crate::image::Atoms;
 use crate::load::Load;
 use crate::mounts::{FileSystem, LoopDevice, run};
 use crate::oplog::OpLog;
@@ -43,6 +44,13 @@ pub struct Kind {
     pub retention_bytes: Option<u64>,
     /// Where the broker was ready for the first time.
     pub ready_at: u64,
+}
+
+impl Kind {
+    pub fn atoms(&self) -> Atoms {
+        let whole = (self.file_system == FileSystem::Ext4).then_some(1024..2048);
+        Atoms { sector_bytes: u64::from(self.sector_bytes), whole }
+    }
 }
 
 pub struct Recording {
