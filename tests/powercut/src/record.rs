@@ -47,9 +47,15 @@ pub struct Kind {
 }
 
 impl Kind {
+    /// What a cut leaves whole: the device's blocks, as far as the file system can stand it. XFS takes it for granted
+    /// that its own blocks are: it replays its log over those only that are older by their first sector, and refuses one
+    /// of which the first sector is new and another old.
     pub fn atoms(&self) -> Atoms {
-        let whole = (self.file_system == FileSystem::Ext4).then_some(1024..2048);
-        Atoms { sector_bytes: u64::from(self.sector_bytes), whole }
+        let sector_bytes = u64::from(self.sector_bytes);
+        match self.file_system {
+            FileSystem::Ext4 => Atoms { sector_bytes, whole: Some(1024..2048) },
+            FileSystem::Xfs | FileSystem::Btrfs => Atoms { sector_bytes: sector_bytes.max(4096), whole: None },
+        }
     }
 }
 
