@@ -28,6 +28,7 @@ fn open(root: &Path, partition: i32, shard: &Rc<LogShard>) -> Rc<Log> {
         config: LogConfig::default(),
         clean: true,
         recovery_point: Offset(0),
+        flushed_offset: Offset(0),
         log_start_offset: Offset(0),
         leader_epoch: LeaderEpoch(0),
         adopted: false,

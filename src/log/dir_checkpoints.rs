@@ -122,6 +122,12 @@ impl DirCheckpoints {
         }
     }
 
+    /// Writes all files, whether they have changed or not.
+    pub fn write_all(&self) -> Result<(), LoadError> {
+        self.table().stale = [true; FILES.len()];
+        self.write()
+    }
+
     /// Writes the files that have changed, durably. Blocks; not for a shard thread.
     pub fn write(&self) -> Result<(), LoadError> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);

@@ -50,7 +50,7 @@ impl PartitionFiles {
         Ok(Some(files))
     }
 
-    fn note(&mut self, name: &str) {
+    pub fn note(&mut self, name: &str) {
         match FileKind::of(name) {
             FileKind::Log(offset) => drop(self.segments.insert(offset)),
             FileKind::OffsetIndex(offset) => drop(self.offset_indexes.insert(offset)),

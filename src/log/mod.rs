@@ -14,6 +14,7 @@
 
 mod active;
 pub mod appender;
+pub mod check;
 pub mod checkpoint;
 pub mod clean_shutdown;
 mod close;

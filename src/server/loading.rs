@@ -11,6 +11,7 @@ use crate::config::FlushAcks;
 use crate::coordinator::OffsetsPartition;
 use crate::log::{
     self, CleanShutdownMarks, DirCheckpoints, DirState, LoadError, LoadOptions, LoadedLog, LogScanner,
+    PartitionOffsets,
     names::{self, DirKind},
 };
 use crate::runtime::{clock, fs};
@@ -69,6 +70,7 @@ pub fn load(start: &Start) -> Result<Found, StartError> {
         tracing::info!("The last stop was not clean: recovering {} partitions", options.len());
     }
     let (logs, offline) = load_logs(start, &options);
+    lower_stale_watermarks(&checkpoints, &logs).map_err(failed)?;
     marks.loaded(commit_reach_bytes(start)).map_err(failed)?;
     let coordinators = load_offsets(start, &view, &logs)?;
     Ok(Found {
@@ -140,6 +142,7 @@ fn load_options(
                 config,
                 clean: state.clean,
                 recovery_point: known.recovery_point,
+                flushed_offset: state.flushed_offset(known.high_watermark),
                 log_start_offset: known.log_start_offset,
                 leader_epoch: topic.partition(partition).map_or(LeaderEpoch(i32::MAX), |image| image.leader_epoch),
                 adopted,
@@ -191,6 +194,25 @@ fn load_logs(start: &Start, options: &[LoadOptions]) -> Loaded {
         }
     }
     (logs, offline)
+}
+
+/// High watermarks above their logs' ends, of a run that did not flush, are lowered before this run is told to be the
+/// last: what they say of it counts for flushed.
+fn lower_stale_watermarks(
+    checkpoints: &DirCheckpoints,
+    logs: &HashMap<PartitionId, LoadedLog>,
+) -> Result<(), LoadError> {
+    let stale = logs.values().filter(|log| log.damage.is_none()).filter_map(|log| {
+        let known = checkpoints.get(&log.topic_partition);
+        (known.high_watermark > log.log_end_offset)
+            .then(|| (log.topic_partition.clone(), PartitionOffsets { high_watermark: log.log_end_offset, ..known }))
+    });
+    let stale: Vec<_> = stale.collect();
+    if stale.is_empty() {
+        return Ok(());
+    }
+    checkpoints.update(stale);
+    checkpoints.write()
 }
 
 /// Replays the partitions of `__consumer_offsets`.
