@@ -29,7 +29,7 @@ pub struct CatalogOptions {
     /// The CONTROLLER listener of a Kafka configuration, if there is one.
     pub controller: Option<ControllerEndpoint>,
     pub shard_count: u16,
-    /// The features that work, with their levels, besides `metadata.version`.
+    /// The features that a new catalog has on, with their levels, besides `metadata.version`.
     pub features: Vec<(&'static str, i16)>,
     /// The broker's `min.insync.replicas`.
     pub min_insync_replicas: i32,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::keys::items;
-use super::{ConfigError, HostPort, Listener, Settings, TopicConfig};
+use super::{ConfigError, ControllerListener, HostPort, Listener, Settings, TopicConfig};
 use crate::limits;
 
 /// Facts of the machine that defaults depend on.
@@ -29,6 +29,8 @@ pub struct BrokerConfig {
     pub directory: PathBuf,
     /// Listeners for clients; at least one.
     pub listeners: Vec<Listener>,
+    /// The controller's listener, which Apache Kafka opens when it takes the directory over; we never do.
+    pub controller: Option<ControllerListener>,
     /// `shards`, or one for each core.
     pub shards: usize,
     /// `shard.listeners`.
@@ -261,6 +263,7 @@ impl BrokerConfig {
             rack: settings.get("broker.rack").map(str::to_owned),
             directory: directory(&settings)?,
             listeners: super::listeners::listeners(&settings, machine, ports)?,
+            controller: super::listeners::controller(&settings)?,
             shards,
             shard_listeners,
             admin: admin(&settings)?,

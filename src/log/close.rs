@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::runtime::fs;
-use crate::runtime::{offload, spawn};
+use crate::runtime::offload;
 use crate::types::{KafkaUuid, Offset};
 
 use super::error::LogError;
@@ -28,6 +28,7 @@ impl Log {
             self.release();
             return Err(error);
         }
+        self.empty_graves().await;
         let end = self.log_end_offset();
         if self.was_touched() {
             let completion = self.final_completion();
@@ -48,6 +49,7 @@ impl Log {
     /// removed behind that.
     pub async fn delete(self: &Rc<Self>) -> Result<(), LogError> {
         *self.state().borrow_mut() = State::Closed;
+        self.gone.set(true);
         for segment in self.live().borrow_mut().iter_mut() {
             segment.placed.clear();
         }
@@ -59,27 +61,16 @@ impl Log {
             }
             changed.await;
         }
-        let files = self.shard().descriptors.remove_log(self.key());
-        self.shard().tails.forget_from(self, Offset(0));
-        self.shard().indexes.forget(self.key());
         let dir = self.dir();
         let unique = format!("{:032x}", u128::from_be_bytes(KafkaUuid::random().0));
         let gone: Arc<std::path::Path> =
             dir.with_file_name(names::delete_dir_name(self.topic_partition(), &unique)).into();
         let (from, to) = (Arc::clone(&dir), Arc::clone(&gone));
         let renamed = offload(move || fs::rename(&from, &to).and_then(|()| fs::sync_parent(&to))).await;
+        self.release();
         renamed.map_err(|error| LogError::io("delete", &dir, &error))?;
         self.set_dir(Arc::clone(&gone));
-        drop(spawn(async move {
-            let path = Arc::clone(&gone);
-            let removed = offload(move || {
-                drop(files);
-                fs::remove_dir_all(&path)
-            });
-            if let Err(error) = removed.await {
-                tracing::warn!("cannot remove {}: {error}; the next start tries again", gone.display());
-            }
-        }));
+        self.bury_dir(gone);
         Ok(())
     }
 

@@ -26,6 +26,7 @@ use super::loaded::LoadedLog;
 use super::log_shard::{FlushAcks, LogShard};
 use super::offsets::{LogOffsets, OffsetState};
 use super::read_cursor::Cursors;
+use super::retire::Retiring;
 use super::roll::SealJob;
 use super::segment::{AppendBatch, LiveSegment, SealedSegment};
 use super::tail::Tail;
@@ -81,6 +82,9 @@ pub struct Log {
     pub(super) seal_jobs: RefCell<VecDeque<SealJob>>,
     pub(super) recovery_point: Cell<Offset>,
     pub(super) sealing: Cell<bool>,
+    pub(super) retiring: Retiring,
+    /// Being deleted: nothing that is not under way already is begun.
+    pub(super) gone: Cell<bool>,
     /// The files are not what a clean stop leaves behind.
     pub(super) touched: Cell<bool>,
     /// Records since the last flush, for `flush.messages`.
@@ -138,6 +142,8 @@ impl Log {
             seal_jobs: RefCell::default(),
             recovery_point: Cell::new(loaded.recovery_point),
             sealing: Cell::new(false),
+            retiring: Retiring::default(),
+            gone: Cell::new(false),
             touched: Cell::new(touched),
             unflushed_records: Cell::new(0),
             unflushed_bytes: Cell::new(0),
@@ -505,6 +511,8 @@ impl Log {
         if let Some(hook) = hook {
             hook(written);
         }
+        let shard = Rc::clone(&self.shard);
+        drop(spawn(async move { shard.empty_graves().await }));
         self.written_waiters.borrow_mut().fail_above(written, &LogError::DiskFull);
         self.flushed_waiters.borrow_mut().fail_above(written, &LogError::DiskFull);
         self.note_progress();

@@ -16,6 +16,7 @@ use super::file::{File, IoMode};
 use super::flusher::Flusher;
 use super::log::Log;
 use super::read_index::IndexCache;
+use super::retire::Graves;
 use super::tail::TailBudget;
 
 /// `log.flush.acks`: whether every commit ends in a flush.
@@ -84,6 +85,8 @@ pub struct LogShardStats {
     pub cold_reads: u64,
     pub read_ahead_hits: u64,
     pub rolls: u64,
+    /// Segments that retention removed.
+    pub retired_segments: u64,
     pub poisoned: u64,
     pub disk_full: u64,
 }
@@ -96,6 +99,7 @@ pub struct LogShard {
     pub(super) descriptors: Descriptors,
     pub(super) tails: TailBudget,
     pub(super) indexes: IndexCache,
+    pub(super) graves: Graves,
     /// Logs that hold preallocated room.
     pub(super) roomy: RefCell<Vec<Weak<Log>>>,
     pub(super) read_ahead_bytes: Rc<Cell<usize>>,
@@ -123,6 +127,7 @@ impl LogShard {
             descriptors: Descriptors::new(options.descriptors_max),
             tails: TailBudget::new(options.tail_bytes_max),
             indexes: IndexCache::new(options.index_cache_bytes_max),
+            graves: Graves::default(),
             roomy: RefCell::new(Vec::new()),
             read_ahead_bytes: Rc::new(Cell::new(0)),
             next_key: Cell::new(0),

@@ -101,7 +101,12 @@ impl Log {
             return Ok(ReadResult::of(batches.into_iter().map(Chunk::Mem).collect()));
         }
         self.shard().count(|stats| stats.cold_reads += 1);
-        self.read_cold(from, end, bytes_max, at_least_one).await
+        let read = self.read_cold(from, end, bytes_max, at_least_one).await;
+        if read.is_err() && from < self.log_start_offset() {
+            // Its segment went while it was read.
+            return Err(self.out_of_range(from));
+        }
+        read
     }
 
     /// The segment that holds `offset`, or the first one behind it.
@@ -139,14 +144,16 @@ impl Log {
         views
     }
 
-    /// Opens a segment, unless it is open.
+    /// Opens a segment, unless it is open. One that was removed while its reader was on the way may be gone.
     pub(super) async fn open_segment(&self, view: SegmentView) -> Result<Arc<RawFile>, LogError> {
         let key = (self.key(), view.base_offset);
         if let Some(file) = self.shard().descriptors.get(key) {
             return Ok(file);
         }
-        // The appender shares the descriptor of a live segment.
-        let flags = if view.is_live { OpenFlags::READ_WRITE } else { OpenFlags::READ }.direct(self.shard().is_direct());
+        // The appender shares the descriptor of a live segment, and the seal that of one that was live just now.
+        let is_written_to = view.is_live || self.is_being_sealed(view.base_offset);
+        let flags =
+            if is_written_to { OpenFlags::READ_WRITE } else { OpenFlags::READ }.direct(self.shard().is_direct());
         let path: PathBuf = names::log_file(&self.dir(), view.base_offset);
         let opened = offload({
             let path = path.clone();
@@ -156,8 +163,16 @@ impl Log {
         if let Some(file) = self.shard().descriptors.get(key) {
             return Ok(file);
         }
+        if self.segment_view(view.base_offset).is_none_or(|now| now.base_offset != view.base_offset) {
+            // Removed meanwhile: this reader is the last who wants it.
+            return Ok(file);
+        }
         self.keep_open(view.base_offset, &file);
         Ok(file)
+    }
+
+    fn is_being_sealed(&self, base_offset: Offset) -> bool {
+        self.seal_jobs.borrow().iter().any(|job| job.base_offset == base_offset)
     }
 
     /// Reads `bytes` of a segment at `position` into memory, less only where the segment ends.

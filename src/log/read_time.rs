@@ -25,6 +25,28 @@ pub struct RecordTime {
 impl Log {
     /// The first record below the high watermark and not below the log start whose timestamp is `timestamp` or later.
     pub async fn offset_for_timestamp(self: &Rc<Self>, timestamp: i64) -> Result<Option<RecordTime>, LogError> {
+        loop {
+            let start = self.log_start_offset();
+            let found = self.search_timestamp(timestamp).await;
+            if self.still_counts(start, &found) {
+                return found;
+            }
+        }
+    }
+
+    /// Whether what was found in a log that began at `start` is an answer yet: segments may have been removed under the
+    /// search, and it begins anew where the log does now.
+    fn still_counts(&self, start: Offset, found: &Result<Option<RecordTime>, LogError>) -> bool {
+        let now = self.log_start_offset();
+        now == start
+            || match found {
+                Ok(Some(found)) => found.offset >= now,
+                Ok(None) => true,
+                Err(_) => false,
+            }
+    }
+
+    async fn search_timestamp(self: &Rc<Self>, timestamp: i64) -> Result<Option<RecordTime>, LogError> {
         let now = self.offsets();
         for view in self.segment_views() {
             if view.end_offset <= now.log_start || view.base_offset >= now.high_watermark {
@@ -63,6 +85,16 @@ impl Log {
 
     /// The record with the greatest timestamp below the high watermark (KIP-734); the first one if several have it.
     pub async fn offset_of_max_timestamp(self: &Rc<Self>) -> Result<Option<RecordTime>, LogError> {
+        loop {
+            let start = self.log_start_offset();
+            let found = self.search_max_timestamp().await;
+            if self.still_counts(start, &found) {
+                return found;
+            }
+        }
+    }
+
+    async fn search_max_timestamp(self: &Rc<Self>) -> Result<Option<RecordTime>, LogError> {
         let mut best: Option<(SegmentView, i64, Offset)> = None;
         for view in self.segment_views() {
             if view.end_offset <= self.log_start_offset() {

@@ -32,7 +32,7 @@ const FULL_WAIT: Duration = Duration::from_secs(1);
 /// A segment whose data is written and whose files are to be completed.
 #[derive(Clone, Debug)]
 pub(super) struct SealJob {
-    base_offset: Offset,
+    pub base_offset: Offset,
     end_offset: Offset,
     size_bytes: u64,
     indexes: Rc<SegmentIndexes>,
@@ -118,6 +118,9 @@ impl Log {
     async fn seal_all(self: Rc<Self>) {
         loop {
             let Some(job) = self.seal_jobs.borrow().front().cloned() else { break };
+            if self.is_gone() {
+                break;
+            }
             let end_offset = job.end_offset;
             // A flush that fails must be seen by its own waiters: the error of a file is told once.
             if self.shard().options().flush_acks == FlushAcks::All && self.wait_flushed(end_offset).await.is_err() {
@@ -132,6 +135,8 @@ impl Log {
                 Ok(()) => {
                     self.seal_jobs.borrow_mut().pop_front();
                     self.note_sealed(&job);
+                    self.remove_excess();
+                    self.note_progress();
                 }
                 Err(error) if is_disk_full(&error) => sleep(FULL_WAIT).await,
                 Err(error) => {

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::catalog::features::CATALOG_FEATURES;
+use crate::catalog::features::{CATALOG_FEATURES, FORMAT_LEVELS};
+use crate::catalog::quorum::ControllerEndpoint;
 use crate::catalog::{self, Catalog, CatalogError, CatalogOptions};
 use crate::config::FlushAcks;
 use crate::coordinator::OffsetsPartition;
@@ -91,10 +92,13 @@ fn catalog_options(start: &Start, dir_state: DirState) -> CatalogOptions {
         log_dir: start.directory.path.clone(),
         node_id: config.node_id,
         cluster_id: None,
-        controller: None,
+        controller: config.controller.as_ref().map(|controller| ControllerEndpoint {
+            name: controller.name.clone(),
+            host: controller.address.host.clone(),
+            port: controller.address.port,
+        }),
         shard_count: config.shards as u16,
-        // Kafka's own features of groups, transactions and the rest come with what they stand for.
-        features: Vec::new(),
+        features: FORMAT_LEVELS.to_vec(),
         min_insync_replicas: config.settings().integer("min.insync.replicas") as i32,
         dir_state,
         accept_damage: false,

@@ -4,14 +4,14 @@
 //! `__cluster_metadata`, the placement of new partitions is stored, and every shard has taken over the new view. One
 //! command runs at a time.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use crate::catalog::commands::{
     self, CreatedTopic, ManualAssignment, NewPartitions, NewTopic, PlacingRules, Registration, TopicRef,
 };
-use crate::catalog::{Catalog, CatalogImage, CommandError, LastRun, MetadataRecord, Placement, Prepared};
+use crate::catalog::{Catalog, CatalogChange, CatalogImage, CommandError, LastRun, MetadataRecord, Placement, Prepared};
 use crate::error_code::ErrorCode;
 use crate::log::{AppendBatch, Log, LogError};
 use crate::runtime;
@@ -80,7 +80,14 @@ pub struct Controller {
     catalog: RefCell<Catalog>,
     log: Rc<Log>,
     one_at_a_time: Semaphore,
+    /// Lines appended to the placement's file since it was written anew.
+    placement_lines: Cell<usize>,
+    /// What a step placed could not be stored.
+    placement_missed: Cell<bool>,
 }
+
+/// So many lines may be out of date in the placement's file, besides two for each topic.
+const PLACEMENT_LINES_SPARE: usize = 10_000;
 
 impl Controller {
     pub fn new(catalog: Catalog, log: Rc<Log>) -> Rc<Controller> {
@@ -89,6 +96,8 @@ impl Controller {
             catalog: RefCell::new(catalog),
             log,
             one_at_a_time: Semaphore::new(1),
+            placement_lines: Cell::new(0),
+            placement_missed: Cell::new(false),
         })
     }
 
@@ -264,7 +273,7 @@ impl Controller {
 
     /// Makes records durable, then places what is new and tells every shard.
     async fn commit(&self, shard: &Rc<Shard>, records: Vec<MetadataRecord>) -> Result<(), CommandError> {
-        self.append(records).await.map_err(|NotWritten| {
+        let changes = self.append(records).await.map_err(|NotWritten| {
             CommandError::new(
                 ErrorCode::KafkaStorageError,
                 "The catalog's log cannot be written; see the broker's log.",
@@ -272,9 +281,14 @@ impl Controller {
         })?;
         let before = shard.view();
         let image = Arc::clone(self.catalog.borrow().image());
-        let placement = before.placement.settled(&image, before.shards);
-        if placement != before.placement {
-            self.store(shard, &placement).await?;
+        let mut placement = before.placement.clone();
+        let placed = placement.follow(&changes);
+        if self.placement_missed.get() {
+            // A step before this one is in the catalog, and its partitions have no shard yet.
+            placement = placement.settled(&image, before.shards);
+        }
+        if !placed.is_empty() || self.placement_missed.get() {
+            self.store(shard, &placement, placed, image.topic_count()).await?;
         }
         let view = Arc::new(ClusterView { image, placement, shards: before.shards });
         let told = (0..view.shards)
@@ -290,17 +304,33 @@ impl Controller {
         Ok(())
     }
 
-    /// Which shard owns which partition is durable before anything is written to it.
-    async fn store(&self, shard: &Rc<Shard>, placement: &Placement) -> Result<(), CommandError> {
+    /// Which shard owns which partition is durable before anything is written to it. New lines are appended to the
+    /// file; it is written anew when most of its lines are out of date, or one of them may be torn.
+    async fn store(
+        &self,
+        shard: &Rc<Shard>,
+        placement: &Placement,
+        placed: Vec<TopicId>,
+        topics: usize,
+    ) -> Result<(), CommandError> {
         let (placement, directory) = (placement.clone(), shard.config.directory.clone());
         let last_run = LastRun::Running { leader_epoch: self.log.leader_epoch() };
-        runtime::offload(move || placement.write(&directory, last_run)).await.map_err(|error| {
+        let lines = self.placement_lines.get().saturating_add(placed.len());
+        let anew = self.placement_missed.get() || lines > 2 * topics + PLACEMENT_LINES_SPARE;
+        self.placement_lines.set(if anew { 0 } else { lines });
+        let stored = runtime::offload(move || {
+            if anew { placement.write(&directory, last_run) } else { placement.append(&directory, &placed) }
+        })
+        .await;
+        self.placement_missed.set(stored.is_err());
+        stored.map_err(|error| {
             tracing::error!("the placement of partitions cannot be stored: {error}");
             CommandError::new(ErrorCode::KafkaStorageError, "The placement of partitions cannot be stored.")
         })
     }
 
-    async fn append(&self, records: Vec<MetadataRecord>) -> Result<(), NotWritten> {
+    /// Makes records durable; answers what they changed.
+    async fn append(&self, records: Vec<MetadataRecord>) -> Result<Vec<CatalogChange>, NotWritten> {
         let prepared = self.catalog.borrow_mut().prepare(&records, runtime::wall_ms());
         let prepared = prepared.map_err(|error| {
             tracing::error!("the catalog's records cannot be made: {error}");
@@ -311,7 +341,7 @@ impl Controller {
             NotWritten
         })?;
         self.write_snapshot_if_due();
-        Ok(())
+        Ok(prepared.changes)
     }
 
     /// Appends a step and takes it over once it is flushed.

@@ -171,7 +171,8 @@ fn a_deleted_log_leaves_nothing_and_takes_nothing() {
         let root = data_dir();
         run(async {
             let shard = LogShard::new(options(io));
-            let written = Written::new(&shard, root.path(), 0, LogConfig::default());
+            let config = LogConfig { file_delete_delay_ms: 0, ..LogConfig::default() };
+            let written = Written::new(&shard, root.path(), 0, config);
             let end = written.append(1, 100).unwrap();
             written.log.wait_flushed(end).await.unwrap();
             let open = written.append(1, 100).unwrap();

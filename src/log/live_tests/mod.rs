@@ -4,6 +4,8 @@ mod append;
 mod faults;
 mod reading;
 mod reopening;
+mod retention;
+mod retiring;
 mod rolling;
 
 use std::cell::RefCell;
