@@ -133,8 +133,8 @@ impl fmt::Display for Damage {
 }
 
 /// The end of every sentence about damage in a log.
-pub(super) const HOW_TO_GO_ON: &str = "; nothing is changed: with the broker stopped, `corelane check DIR` shows all that \
-                                       is wrong, and with --repair --drop-damaged it keeps what is whole";
+pub const HOW_TO_GO_ON: &str = "; with the broker stopped, `corelane check DIR` shows all that is wrong, and with \
+                                       --repair --drop-damaged it keeps what is whole";
 
 /// What recovery found and did, for the start log.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

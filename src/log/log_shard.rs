@@ -83,6 +83,8 @@ pub struct LogShardStats {
     pub durable_writes: u64,
     pub tail_reads: u64,
     pub cold_reads: u64,
+    /// Reads that met damage.
+    pub damaged_reads: u64,
     pub read_ahead_hits: u64,
     pub rolls: u64,
     /// Segments that retention removed.

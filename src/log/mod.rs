@@ -48,6 +48,7 @@ pub mod producers;
 pub mod read;
 mod read_cold;
 mod read_cursor;
+mod read_damage;
 mod read_index;
 mod read_pick;
 mod read_time;
@@ -79,7 +80,9 @@ pub use fault::{FaultKind, FaultOp, FaultPlan};
 pub use file::IoMode;
 pub use index::{OffsetIndex, OffsetPosition, SegmentIndexes, TimeIndex, TimestampOffset};
 pub use load::{load, load_all};
-pub use loaded::{Cut, Damage, DamageKind, LoadOptions, LoadedActive, LoadedLog, LoadedSegment, RecoveryReport};
+pub use loaded::{
+    Cut, Damage, DamageKind, HOW_TO_GO_ON, LoadOptions, LoadedActive, LoadedLog, LoadedSegment, RecoveryReport,
+};
 pub use log::{Log, RollBackHook, SnapshotSource};
 pub use log_shard::{FlushAcks, LogShard, LogShardOptions, LogShardStats};
 pub use meta_properties::MetaProperties;

@@ -379,8 +379,7 @@ impl ProducerTable {
         let known = offset >= self.known_from && !self.producers.values().any(marker_lost);
         if known {
             // A producer with more in flight than it may have is forgotten alone, and begins where it likes.
-            self.producers
-                .retain(|_, entry| entry.truncate_to(offset) || entry.transaction_first_offset.is_some());
+            self.producers.retain(|_, entry| entry.truncate_to(offset) || entry.transaction_first_offset.is_some());
             self.open_transactions.retain(|first_offset, _| *first_offset < offset);
             self.end_offset = offset;
         } else {

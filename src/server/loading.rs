@@ -11,14 +11,14 @@ use crate::catalog::{self, Catalog, CatalogError, CatalogOptions};
 use crate::config::FlushAcks;
 use crate::coordinator::OffsetsPartition;
 use crate::log::{
-    self, CleanShutdownMarks, DirCheckpoints, DirState, LoadError, LoadOptions, LoadedLog, LogScanner,
+    self, CleanShutdownMarks, DirCheckpoints, DirState, HOW_TO_GO_ON, LoadError, LoadOptions, LoadedLog, LogScanner,
     PartitionOffsets,
     names::{self, DirKind},
 };
 use crate::runtime::{clock, fs};
 use crate::shard::cluster_view::ClusterView;
 use crate::shard::{OFFSETS_TOPIC, log_config};
-use crate::types::{LeaderEpoch, PartitionId, ShardId, TopicPartition};
+use crate::types::{LeaderEpoch, Offset, PartitionId, ShardId, TopicPartition};
 
 use super::{Start, StartError};
 
@@ -70,10 +70,10 @@ pub fn load(start: &Start) -> Result<Found, StartError> {
     if !state.clean && !options.is_empty() {
         tracing::info!("The last stop was not clean: recovering {} partitions", options.len());
     }
-    let (logs, offline) = load_logs(start, &options);
+    let (mut logs, mut offline) = load_logs(start, &options);
     lower_stale_watermarks(&checkpoints, &logs).map_err(failed)?;
     marks.loaded(commit_reach_bytes(start)).map_err(failed)?;
-    let coordinators = load_offsets(start, &view, &logs)?;
+    let coordinators = load_offsets(start, &view, &mut logs, &mut offline);
     Ok(Found {
         marks,
         checkpoints: Arc::new(checkpoints),
@@ -192,7 +192,7 @@ fn load_logs(start: &Start, options: &[LoadOptions]) -> Loaded {
                 logs.insert(id, loaded);
             }
             Err(error) => {
-                tracing::error!(partition = %options.topic_partition, "{error}; the partition stays offline");
+                tracing::error!(partition = %options.topic_partition, "{error}; the partition stays offline{HOW_TO_GO_ON}");
                 offline.push((id, options.topic_partition.clone(), error.to_string()));
             }
         }
@@ -219,33 +219,52 @@ fn lower_stale_watermarks(
     checkpoints.write()
 }
 
-/// Replays the partitions of `__consumer_offsets`.
+/// Replays the partitions of `__consumer_offsets`. One that cannot be replayed goes offline, alone.
 fn load_offsets(
     start: &Start,
     view: &Arc<ClusterView>,
-    logs: &HashMap<PartitionId, LoadedLog>,
-) -> Result<HashMap<i32, OffsetsPartition>, StartError> {
+    logs: &mut HashMap<PartitionId, LoadedLog>,
+    offline: &mut Vec<(PartitionId, TopicPartition, String)>,
+) -> HashMap<i32, OffsetsPartition> {
     let mut coordinators = HashMap::new();
-    let Some(topic) = view.topic(OFFSETS_TOPIC) else { return Ok(coordinators) };
+    let Some(topic) = view.topic(OFFSETS_TOPIC) else { return coordinators };
     for partition in 0..topic.partition_count() {
         let id = PartitionId { topic_id: topic.id, partition };
         let Some(loaded) = logs.get(&id).filter(|loaded| loaded.damage.is_none()) else { continue };
         let mut state = OffsetsPartition::new(start.config.offsets.metadata_bytes_max);
-        if loaded.log_end_offset > loaded.log_start_offset {
-            let damaged = |what: String| StartError::Damaged { path: loaded.dir.clone(), what };
-            let mut scanner = LogScanner::open(&loaded.dir, loaded.log_start_offset, loaded.log_end_offset)
-                .map_err(|error| damaged(error.to_string()))?;
-            while let Some((_, batch)) = scanner.next_batch().map_err(|error| damaged(error.to_string()))? {
-                state
-                    .load_batch(batch, |offset, problem| {
-                        tracing::warn!(partition, offset, "a record of {OFFSETS_TOPIC} is passed over: {problem}");
-                    })
-                    .map_err(|error| damaged(error.to_string()))?;
+        match replay_offsets(loaded, &mut state) {
+            Ok(()) => drop(coordinators.insert(partition, state)),
+            Err(sentence) => {
+                let name = loaded.topic_partition.clone();
+                tracing::error!(partition = %name, "{sentence}");
+                logs.remove(&id);
+                offline.push((id, name, sentence));
             }
         }
-        coordinators.insert(partition, state);
     }
-    Ok(coordinators)
+    coordinators
+}
+
+/// Takes all batches of a loaded partition into `state`.
+fn replay_offsets(loaded: &LoadedLog, state: &mut OffsetsPartition) -> Result<(), String> {
+    let partition = loaded.topic_partition.partition;
+    let mut next_offset = loaded.log_start_offset;
+    if loaded.log_end_offset <= next_offset {
+        return Ok(());
+    }
+    let damaged =
+        |offset: Offset, what: String| format!("{what}, offset {offset}; the partition stays offline{HOW_TO_GO_ON}");
+    let mut scanner = LogScanner::open(&loaded.dir, next_offset, loaded.log_end_offset)
+        .map_err(|error| damaged(next_offset, error.to_string()))?;
+    while let Some((header, batch)) = scanner.next_batch().map_err(|error| damaged(next_offset, error.to_string()))? {
+        let unreadable = |offset, problem| {
+            tracing::warn!(partition, offset, "a record of {OFFSETS_TOPIC} is passed over: {problem}");
+        };
+        let loaded = state.load_batch(batch, unreadable);
+        loaded.map_err(|error| damaged(header.base_offset, error.to_string()))?;
+        next_offset = header.next_offset();
+    }
+    Ok(())
 }
 
 /// Directories of partitions that the catalog does not know, as a deletion that a crash broke off leaves them, are

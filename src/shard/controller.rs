@@ -11,7 +11,9 @@ use std::sync::Arc;
 use crate::catalog::commands::{
     self, CreatedTopic, ManualAssignment, NewPartitions, NewTopic, PlacingRules, Registration, TopicRef,
 };
-use crate::catalog::{Catalog, CatalogChange, CatalogImage, CommandError, LastRun, MetadataRecord, Placement, Prepared};
+use crate::catalog::{
+    Catalog, CatalogChange, CatalogImage, CommandError, LastRun, MetadataRecord, Placement, Prepared,
+};
 use crate::error_code::ErrorCode;
 use crate::log::{AppendBatch, Log, LogError};
 use crate::runtime;

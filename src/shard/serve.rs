@@ -111,7 +111,9 @@ impl Shard {
                     ReadOutcome { high_watermark, log_start_offset, ..ReadOutcome::failed(ErrorCode::OffsetOutOfRange) }
                 }
                 Err(ReadError::Log(error)) => {
-                    tracing::error!(partition = %partition.name, "a read failed: {error}");
+                    if !matches!(error, LogError::Corrupt { .. }) {
+                        tracing::error!(partition = %partition.name, "a read failed: {error}");
+                    }
                     ReadOutcome::failed(storage_code(&error))
                 }
             };
@@ -150,7 +152,9 @@ impl Shard {
                 },
                 Err(Ok(code)) => failed(code),
                 Err(Err(error)) => {
-                    tracing::error!(partition = %partition.name, "an offset lookup failed: {error}");
+                    if !matches!(error, LogError::Corrupt { .. }) {
+                        tracing::error!(partition = %partition.name, "an offset lookup failed: {error}");
+                    }
                     failed(storage_code(&error))
                 }
             });

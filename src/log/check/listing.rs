@@ -113,7 +113,8 @@ pub(super) fn read_epochs(
     let path = options.dir.join(names::LEADER_EPOCH_CHECKPOINT);
     let severity = if options.clean { Severity::Warning } else { Severity::Note };
     match LeaderEpochCache::read(&options.dir) {
-        Ok(None) if has_batches => {
+        // While it runs a broker of ours writes it when a segment is completed.
+        Ok(None) if has_batches && options.clean => {
             *wrong = true;
             findings.file(severity, FindingKind::LeaderEpochs, &path, "the leader epoch checkpoint is missing");
             Ok(None)

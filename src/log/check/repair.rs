@@ -288,7 +288,7 @@ fn tell_load(loaded: &LoadedLog, actions: &mut Vec<String>) {
 }
 
 /// Leaves the files of a clean stop: the active segment's indexes, and a snapshot at the log's end.
-fn complete(mut loaded: LoadedLog) -> Result<PartitionOffsets, LoadError> {
+pub(super) fn complete(mut loaded: LoadedLog) -> Result<PartitionOffsets, LoadError> {
     let (dir, end) = (&loaded.dir, loaded.log_end_offset);
     loaded.active.indexes.seal();
     write_indexes(dir, loaded.active.base_offset, &loaded.active.indexes, true)?;

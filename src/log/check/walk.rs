@@ -101,13 +101,11 @@ impl<'a> Walk<'a> {
         };
         loop {
             match segment.next(rules, self.standing) {
-                Ok(Some(header)) => {
-                    if let Some(stop) = self.contradicted(&mut segment, &header)? {
-                        self.pass_over(&mut segment, &stop, rules, &mut indexes, stretch)?;
-                    } else {
-                        self.take(&mut segment, &header, indexes.as_mut())?;
-                    }
-                }
+                Ok(Some(header)) => match self.contradicted(&mut segment, &header, stretch)? {
+                    None => self.take(&mut segment, &header, indexes.as_mut())?,
+                    Some(stop) if self.pass_over(&mut segment, &stop, rules, &mut indexes, stretch)? => {}
+                    Some(_) => break,
+                },
                 Ok(None) => break,
                 Err(Refused::Failed(error)) => return Err(error),
                 Err(Refused::Stop(stop)) => {
@@ -262,22 +260,37 @@ impl<'a> Walk<'a> {
 
     /// A batch that seems to continue the log with a gap or a new epoch, but whose successor continues the log as if it
     /// had neither: base offset and epoch lie outside of the CRC, and this one's are garbled.
-    fn contradicted(&self, segment: &mut ScannedSegment, header: &BatchHeader) -> Result<Option<Stop>, LoadError> {
+    fn contradicted(
+        &self,
+        segment: &mut ScannedSegment,
+        header: &BatchHeader,
+        stretch: Stretch,
+    ) -> Result<Option<Stop>, LoadError> {
         let standing = self.standing;
         let (gap, raised) = (header.base_offset > standing.offset, header.leader_epoch > standing.epoch);
         if !gap && (!raised || standing.epoch == LeaderEpoch::UNKNOWN) {
             return Ok(None);
         }
-        let Some(next) = successor(segment)? else { return Ok(None) };
         let expected = standing.offset.plus(i64::from(header.last_offset_delta) + 1);
+        let wrong_offset = Some(Stop::Offset { expected: standing.offset, found: header.base_offset });
+        let Some(next) = successor(segment)? else {
+            let is_last = segment.scanner.end_position() == segment.scanner.size() && stretch.next.is_none();
+            let by_its_end = is_last && gap && !self.gap_told && self.ends_at(expected);
+            return Ok(if by_its_end { wrong_offset } else { None });
+        };
         if gap && next.base_offset == expected {
-            return Ok(Some(Stop::Offset { expected: standing.offset, found: header.base_offset }));
+            return Ok(wrong_offset);
         }
         if raised && next.leader_epoch < header.leader_epoch && next.leader_epoch >= standing.epoch {
             let (before, max, found) = (standing.epoch, next.leader_epoch, header.leader_epoch);
             return Ok(Some(Stop::Epoch { before, max, found }));
         }
         Ok(None)
+    }
+
+    /// Whether the log is known to end here: by its clean stop, or because an active segment of ours has no gaps.
+    fn ends_at(&self, end: Offset) -> bool {
+        if self.options.clean { end == self.options.flushed_below() } else { !self.options.adopted }
     }
 
     /// Tells of bytes that are no batch of the log's, and goes on behind them. False at the end of the segment's batches.
@@ -312,11 +325,13 @@ impl<'a> Walk<'a> {
             resumed = found.map(|batch| (batch.position, batch.base_offset));
         }
         let Some((to, next_offset)) = resumed else {
+            let end = stretch.next.unwrap_or(self.options.flushed_below());
+            let restamp = self.restamp(segment, stop, (from, claimed_end), (size, end))?;
             segment.scanner.seek(from);
-            self.tail(segment, stop, next, stretch)?;
+            self.tail(segment, stop, next, stretch, restamp)?;
             return Ok(false);
         };
-        let restamp = self.restamp(segment, stop, from, claimed_end, to, next_offset)?;
+        let restamp = self.restamp(segment, stop, (from, claimed_end), (to, next_offset))?;
         let lost = next_offset.0 - self.standing.offset.0;
         let mut what = format!("{stop}; the log goes on at byte {to} with offset {next_offset}");
         if restamp.is_some() {
@@ -345,17 +360,16 @@ impl<'a> Walk<'a> {
         self.report.damage.push(range);
     }
 
-    /// What a batch whose place is wrong should say, if batch and successor leave no doubt.
+    /// What a batch whose place is wrong should say, if the batch itself and what comes `next` leave no doubt.
     fn restamp(
         &self,
         segment: &mut ScannedSegment,
         stop: &Stop,
-        from: u64,
-        claimed_end: u64,
-        to: u64,
-        next_offset: Offset,
+        (from, claimed_end): (u64, u64),
+        next: (u64, Offset),
     ) -> Result<Option<Stamp>, LoadError> {
-        if !matches!(stop, Stop::Offset { .. } | Stop::Epoch { .. }) || to != claimed_end {
+        let places = matches!(stop, Stop::Offset { .. } | Stop::Epoch { .. } | Stop::Bounds { .. });
+        if !places || next.0 != claimed_end {
             return Ok(None);
         }
         segment.scanner.seek(from);
@@ -366,13 +380,13 @@ impl<'a> Walk<'a> {
             Err(failed) => return Err(scan_failed(failed)),
         }
         let base_offset = self.standing.offset;
-        let Some(next) = successor(segment)? else { return Ok(None) };
-        let continues = base_offset.plus(i64::from(header.last_offset_delta) + 1) == next_offset
-            && next.base_offset == next_offset
+        let follower = successor(segment)?;
+        let continues = base_offset.plus(i64::from(header.last_offset_delta) + 1) == next.1
+            && follower.is_none_or(|follower| follower.base_offset == next.1)
             && header.last_offset_delta >= 0;
-        let leader_epoch = match stop {
-            Stop::Epoch { .. } if next.leader_epoch == self.standing.epoch => self.standing.epoch,
-            Stop::Epoch { .. } => return Ok(None),
+        let leader_epoch = match (stop, follower) {
+            (Stop::Epoch { .. }, Some(follower)) if follower.leader_epoch == self.standing.epoch => self.standing.epoch,
+            (Stop::Epoch { .. }, _) => return Ok(None),
             _ => header.leader_epoch,
         };
         Ok(continues.then_some(Stamp { base_offset, leader_epoch }))
@@ -385,6 +399,7 @@ impl<'a> Walk<'a> {
         stop: &Stop,
         next: Continuation,
         stretch: Stretch,
+        restamp: Option<Stamp>,
     ) -> Result<(), LoadError> {
         let path = segment.scanner.path();
         let (from, size) = (segment.scanner.position(), segment.scanner.size());
@@ -396,7 +411,7 @@ impl<'a> Walk<'a> {
             to: size,
             offset: next.offset,
             next_offset,
-            restamp: None,
+            restamp,
         };
         let flushed = self.options.flushed_below();
         if let Some(next_base) = stretch.next.filter(|&base| base > next.offset) {
