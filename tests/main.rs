@@ -4,6 +4,7 @@ mod admin;
 mod check;
 mod consuming;
 mod crash;
+mod crash_campaign;
 mod harness;
 mod malformed;
 mod offsets;

@@ -99,7 +99,10 @@ pub(super) fn bootstrap_or_load(options: &CatalogOptions) -> Result<Loaded, Cata
     let last_epoch = image.position().leader_epoch;
     let stored = Placement::read(&options.log_dir)?;
     let last_run = stored.as_ref().and_then(|(_, last_run)| *last_run);
-    let foreign = last_run.is_some_and(|last| !last.is_last_writer(image.position().end_offset, last_epoch));
+    // Where we crashed, Kafka's broker refuses to start, but its controller has begun to write by then: to the catalog's
+    // log alone. The partitions' files are ours as the crash left them.
+    let foreign = options.dir_state.clean
+        && last_run.is_some_and(|last| !last.is_last_writer(image.position().end_offset, last_epoch));
     let known = stored.map_or_else(|| Placement::new(options.shard_count), |(placement, _)| placement);
     let placement = known.settled(&image, options.shard_count);
 
@@ -194,7 +197,7 @@ fn load_log(options: &CatalogOptions, dir: &Path) -> Result<LoadedLog, CatalogEr
     }
 }
 
-/// Removes the segments that end before `end_offset`: the log itself deletes nothing while the broker runs.
+/// Removes the segments that end before `end_offset`, as the log does while the broker runs.
 fn remove_covered_segments(dir: &Path, end_offset: Offset) -> Result<(), CatalogError> {
     let files = fs::list(dir).map_err(CatalogError::io("list", dir))?;
     let files = || files.iter().map(|(name, _)| (name, FileKind::of(name)));

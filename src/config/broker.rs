@@ -157,12 +157,16 @@ pub struct LogSettings {
     pub tail_memory_bytes: usize,
     /// `log.open.files.max`, over all shards; none derives it from the limit on open files.
     pub open_files_max: Option<usize>,
+    /// `log.recycle.segments.max`, for each partition.
+    pub recycled_segments_max: usize,
     /// `log.flush.offset.checkpoint.interval.ms`.
     pub recovery_point_checkpoint_interval: Duration,
     /// `log.flush.start.offset.checkpoint.interval.ms`.
     pub log_start_offset_checkpoint_interval: Duration,
     /// `replica.high.watermark.checkpoint.interval.ms`.
     pub high_watermark_checkpoint_interval: Duration,
+    /// `log.initial.task.delay.ms`.
+    pub initial_task_delay: Duration,
     /// `log.retention.check.interval.ms`.
     pub retention_check_interval: Duration,
     /// `producer.id.expiration.ms`.
@@ -392,9 +396,11 @@ fn log(settings: &Settings) -> LogSettings {
         flush_acks: if settings.text("log.flush.acks") == "none" { FlushAcks::None } else { FlushAcks::All },
         tail_memory_bytes: settings.size("log.tail.memory.bytes"),
         open_files_max: settings.optional_integer("log.open.files.max").map(|files| files as usize),
+        recycled_segments_max: settings.size("log.recycle.segments.max"),
         recovery_point_checkpoint_interval: millis(settings, "log.flush.offset.checkpoint.interval.ms"),
         log_start_offset_checkpoint_interval: millis(settings, "log.flush.start.offset.checkpoint.interval.ms"),
         high_watermark_checkpoint_interval: millis(settings, "replica.high.watermark.checkpoint.interval.ms"),
+        initial_task_delay: millis(settings, "log.initial.task.delay.ms"),
         retention_check_interval: millis(settings, "log.retention.check.interval.ms"),
         producer_id_expiration: millis(settings, "producer.id.expiration.ms"),
         producer_id_expiration_check_interval: millis(settings, "producer.id.expiration.check.interval.ms"),

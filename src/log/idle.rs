@@ -41,6 +41,7 @@ impl Log {
             live.front().map(|segment| (segment.base_offset, segment.written_end))
         };
         let Some((base_offset, written_end)) = job else { return true };
+        self.drop_spares();
         // Keeps commits away: whatever is appended meanwhile prepares the file anew.
         self.preparing().set(true);
         let path = names::log_file(&self.dir(), base_offset);
@@ -83,7 +84,8 @@ async fn sweep(shard: Weak<LogShard>) {
         let Some(shard) = shard.upgrade() else { return };
         let listed = shard.roomy.borrow().clone();
         for log in listed.iter().filter_map(Weak::upgrade) {
-            if Rc::clone(&log).give_room_back().await {
+            log.review_spares();
+            if Rc::clone(&log).give_room_back().await && log.spares.is_empty() {
                 log.listed_roomy.set(false);
             }
         }

@@ -145,7 +145,7 @@ pub struct RecoveryReport {
     pub indexes_rebuilt: u32,
     /// What was cut off behind the log's end.
     pub cut: Option<Cut>,
-    /// The directory was made by this load.
+    /// The directory, or a new active segment in it, was made by this load: it has no index files yet.
     pub created: bool,
 }
 

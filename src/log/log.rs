@@ -16,6 +16,7 @@ use crate::runtime::sync::Event;
 use crate::runtime::{sleep, spawn, wall_ms};
 use crate::types::{LeaderEpoch, Offset, TopicId, TopicPartition};
 
+use super::active_checkpoint::Stored;
 use super::appender::Done;
 use super::config::LogConfig;
 use super::epoch::LeaderEpochCache;
@@ -24,12 +25,15 @@ use super::file::File;
 use super::index::TimestampOffset;
 use super::loaded::LoadedLog;
 use super::log_shard::{FlushAcks, LogShard};
+use super::naming::Unnamed;
 use super::offsets::{LogOffsets, OffsetState};
 use super::read_cursor::Cursors;
 use super::read_damage::ToldDamage;
 use super::retire::Retiring;
 use super::roll::SealJob;
 use super::segment::{AppendBatch, LiveSegment, SealedSegment};
+use super::space::Pace;
+use super::spares::Spares;
 use super::tail::Tail;
 use super::waiters::{OffsetReached, Waiters};
 
@@ -83,8 +87,17 @@ pub struct Log {
     pub(super) told_damage: ToldDamage,
     pub(super) seal_jobs: RefCell<VecDeque<SealJob>>,
     pub(super) recovery_point: Cell<Offset>,
+    /// A helper thread writes the files beside the segments.
     pub(super) sealing: Cell<bool>,
+    /// The size at which the active segment gets its next checkpoint.
+    pub(super) checkpoint_due: Cell<u64>,
+    pub(super) stored: Cell<Stored>,
+    /// The producer snapshot of the last checkpoint.
+    pub(super) checkpoint_snapshot: Cell<Option<Offset>>,
     pub(super) retiring: Retiring,
+    pub(super) spares: Spares,
+    pub(super) pace: Cell<Pace>,
+    pub(super) unnamed: Cell<Option<Unnamed>>,
     /// Being deleted: nothing that is not under way already is begun.
     pub(super) gone: Cell<bool>,
     /// The files are not what a clean stop leaves behind.
@@ -115,6 +128,7 @@ impl Log {
     pub fn open(loaded: LoadedLog, shard: &Rc<LogShard>, leader_epoch: LeaderEpoch) -> Rc<Log> {
         let block = shard.options.block_bytes;
         let sealed = loaded.sealed.iter().map(SealedSegment::from).collect();
+        let checkpoint_due = loaded.active.size_bytes.saturating_add(shard.options.checkpoint_after_bytes);
         let live = VecDeque::from([LiveSegment::loaded(loaded.active, block, wall_ms())]);
         let damaged = loaded.damage.as_ref().map(|damage| State::Poisoned { reason: damage.to_string().into() });
         let report = &loaded.report;
@@ -145,7 +159,13 @@ impl Log {
             seal_jobs: RefCell::default(),
             recovery_point: Cell::new(loaded.recovery_point),
             sealing: Cell::new(false),
+            checkpoint_due: Cell::new(checkpoint_due),
+            stored: Cell::default(),
+            checkpoint_snapshot: Cell::new(None),
             retiring: Retiring::default(),
+            spares: Spares::default(),
+            pace: Cell::default(),
+            unnamed: Cell::new(None),
             gone: Cell::new(false),
             touched: Cell::new(touched),
             unflushed_records: Cell::new(0),
@@ -185,11 +205,13 @@ impl Log {
         if self.should_roll(&batch, &config, now_ms) {
             self.roll(batch.base_offset, &config, now_ms);
         }
+        self.checkpoint_if_due();
         if let Some(segment) = self.live.borrow_mut().back_mut() {
             segment.place(&batch, config.index_interval_bytes);
         }
         self.touched.set(true);
         self.last_append_ms.set(now_ms);
+        self.pace.set(self.pace.get().with(batch.bytes.len() as u64, now_ms));
         self.epochs.borrow_mut().assign(batch.leader_epoch, batch.base_offset);
         self.offsets.update(|marks| marks.log_end = batch.last_offset.plus(1));
         self.shard.count(|stats| stats.appended_bytes += batch.bytes.len() as u64);
@@ -303,7 +325,8 @@ impl Log {
         self.offsets.get().last_stable
     }
 
-    /// Everything below is in sealed segments whose log and index files are on the device.
+    /// Everything below is on the device, with its indexes: sealed segments, and what of the active one a checkpoint
+    /// covers.
     pub fn recovery_point(&self) -> Offset {
         self.recovery_point.get()
     }
@@ -470,6 +493,7 @@ impl Log {
 
     /// A flush is done: it covers all below `end_offset`.
     pub(super) fn note_flushed(&self, end_offset: Offset) {
+        let end_offset = self.flushed_and_named(end_offset);
         if matches!(*self.state.borrow(), State::Poisoned { .. }) || self.offsets.marks().flushed >= end_offset {
             return;
         }
@@ -493,6 +517,7 @@ impl Log {
             if !matches!(*state, State::Full { .. }) {
                 tracing::warn!("{}: the disk is full; appends are refused until there is room", self.topic_partition);
                 self.shard.count(|stats| stats.disk_full += 1);
+                self.shard.drop_spares();
             }
             if !matches!(*state, State::Closed) {
                 *state = State::Full { tried_ms: wall_ms() };

@@ -34,6 +34,8 @@ impl Log {
             || self.extending.get()
             || self.sealing.get()
             || self.retiring.is_busy()
+            || self.spares.is_busy()
+            || !self.is_named()
             || self.flushing.get().is_some()
             || self.flush_slot.get().is_some())
     }

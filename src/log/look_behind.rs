@@ -8,11 +8,12 @@ use crate::runtime::file::RawFile;
 use crate::runtime::fs;
 use crate::types::{LeaderEpoch, Offset};
 
+use super::recycle::{ATTRIBUTES_AT, spoilt_by_disarm};
+
 const READ_BYTES: usize = 256 << 10;
 /// Where in a batch the magic stands; every batch has 2 there.
 const MAGIC_AT: usize = 16;
 const MAGIC: u8 = 2;
-const CRC_COVERS_FROM: u64 = 21;
 /// Attribute bits without a meaning, which no batch of ours or Kafka's has.
 const UNUSED_ATTRIBUTES: i16 = !0x7f;
 
@@ -45,7 +46,7 @@ pub(super) struct LaterBatch {
 
 /// Searches a file of `size` bytes from `from` on. A candidate is any position with what looks like a header; its CRC
 /// decides. Valid batches, stale ones too, are passed over whole, so that a batch which a producer sent as the
-/// value of a record is not taken for one of the log's.
+/// value of a record is not taken for one of the log's. So are those that were spoilt before the file was used again.
 pub(super) fn look_behind(file: &RawFile, size: u64, from: u64, next: Continuation) -> io::Result<Behind> {
     search(file, size, from, next, false)
 }
@@ -108,7 +109,8 @@ fn search(file: &RawFile, size: u64, from: u64, next: Continuation, first_only: 
 impl Behind {
     fn note(&mut self, position: u64, end: u64, header: &BatchHeader, next: Continuation) {
         let epochs = next.epoch..=next.epoch_max;
-        if header.base_offset >= next.offset && epochs.contains(&header.leader_epoch) {
+        let spoilt = spoilt_by_disarm(header.attributes.0);
+        if !spoilt && header.base_offset >= next.offset && epochs.contains(&header.leader_epoch) {
             self.furthest = Some(LaterBatch { position, end, base_offset: header.base_offset });
         } else {
             self.stale = true;
@@ -132,9 +134,13 @@ fn next_candidate(bytes: &[u8], mut at: usize) -> Option<(usize, BatchHeader)> {
 }
 
 fn is_plausible(header: &BatchHeader) -> bool {
+    let attributes = match header.attributes.0 {
+        spoilt if spoilt_by_disarm(spoilt) => spoilt & 0xff,
+        attributes => attributes,
+    };
     header.base_offset.0 >= 0
         && header.leader_epoch.0 >= -1
-        && header.attributes.0 & UNUSED_ATTRIBUTES == 0
+        && attributes & UNUSED_ATTRIBUTES == 0
         && Codec::from_id(header.attributes.codec_id()).is_some()
         && header.last_offset_delta >= 0
         && (0..=i64::from(header.last_offset_delta) + 1).contains(&i64::from(header.count))
@@ -144,8 +150,12 @@ fn is_plausible(header: &BatchHeader) -> bool {
 
 fn crc_ok(file: &RawFile, start: u64, header: &BatchHeader) -> io::Result<bool> {
     let end = start + header.size() as u64;
-    let mut from = start + CRC_COVERS_FROM;
+    let mut from = start + ATTRIBUTES_AT;
     let mut crc = 0;
+    if spoilt_by_disarm(header.attributes.0) {
+        crc = crc32c::crc32c(&[0]);
+        from += 1;
+    }
     let mut piece = vec![0; READ_BYTES.min(header.size())];
     while from < end {
         let wanted = (end - from).min(piece.len() as u64) as usize;
@@ -232,5 +242,20 @@ mod tests {
         *bytes.last_mut().unwrap() ^= 1;
         let found = look(&bytes, 0, 40, 0);
         assert_eq!((found.furthest, found.stale), (None, false));
+    }
+
+    #[test]
+    fn a_spoilt_batch_is_stale_whatever_it_holds() {
+        let inner = batch(1000, 1, 9, b"x");
+        for base_offset in [3, 50] {
+            let mut bytes = batch(base_offset, 1, 1, &inner);
+            let used_to = used(&bytes);
+            bytes[ATTRIBUTES_AT as usize] ^= 0xff;
+            let found = look(&bytes, 0, 40, 1);
+            assert_eq!(found, Behind { furthest: None, stale: true, used_to }, "offset {base_offset}");
+            // Garbled besides, it is none, and what it holds is not hidden.
+            bytes[30] ^= 1;
+            assert!(look(&bytes, 0, 40, 1).furthest.is_some());
+        }
     }
 }

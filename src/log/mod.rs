@@ -13,12 +13,14 @@
 //! ```
 
 mod active;
+mod active_checkpoint;
 pub mod appender;
 pub mod check;
 pub mod checkpoint;
 pub mod clean_shutdown;
 mod close;
 pub mod config;
+mod delete;
 mod descriptors;
 pub mod dir_checkpoints;
 mod dir_files;
@@ -41,6 +43,7 @@ pub mod log_shard;
 mod look_behind;
 pub mod meta_properties;
 pub mod names;
+mod naming;
 mod offsets;
 pub mod partition_metadata;
 mod prepare;
@@ -59,19 +62,22 @@ mod retention;
 mod retire;
 mod roll;
 pub mod scan;
+mod scan_read;
 pub mod sealed_index;
 mod segment;
 mod segment_scan;
 mod space;
+mod spares;
 mod tail;
 #[cfg(test)]
 mod testing;
 mod waiters;
 
 pub use active::rebuild_indexes;
-pub use appender::COMMIT_REACH_BYTES;
+pub use appender::{COMMIT_REACH_BYTES, CommitSizes};
 pub use clean_shutdown::{CleanShutdownMarks, DirState};
 pub use config::{CleanupPolicy, LogConfig};
+pub use delete::{delete_all, set_aside};
 pub use dir_checkpoints::{DirCheckpoints, PartitionOffsets};
 pub use dir_lock::DirLock;
 pub use epoch::{EpochEntry, LeaderEpochCache};
@@ -89,7 +95,6 @@ pub use meta_properties::MetaProperties;
 pub use offsets::LogOffsets;
 pub use read::{Chunk, FileRange, ReadResult};
 pub use read_time::RecordTime;
-pub use recycle::disarm;
 pub use retention::Removed;
 pub use scan::{LogScanner, ScanError, SegmentScanner};
 pub use sealed_index::{IndexBlock, IndexBlockCache, IndexKind, IndexSearch, SealedIndex};

@@ -1,7 +1,7 @@
 //! Gets a segment's file ready for writes, away from the hot path: made, open, with room, its last block in memory.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,9 @@ use super::appender::is_disk_full;
 use super::fault::{FaultOp, FaultPlan};
 use super::log::{Log, State};
 use super::names;
+use super::segment::Room;
 use super::space::{STEP_BYTES_MIN, round_down, round_up};
+use super::spares::Spare;
 
 /// How long to wait before looking again whether a descriptor is free.
 const DESCRIPTOR_WAIT: Duration = Duration::from_millis(2);
@@ -24,12 +26,13 @@ const DESCRIPTOR_WAIT: Duration = Duration::from_millis(2);
 #[derive(Clone, Debug)]
 struct Job {
     path: PathBuf,
-    dir: Arc<Path>,
     /// Already open, unless it has to be opened.
     file: Option<Arc<RawFile>>,
     direct: bool,
-    /// The file is to be made, and its name to be made durable.
+    /// The file is to be made.
     create: bool,
+    /// It is to be made from this one.
+    spare: Option<Spare>,
     /// Bytes behind this are to be cut off, durably, before anything else: they were never acknowledged.
     cut_to: Option<u64>,
     /// From where to where room is wanted.
@@ -42,6 +45,8 @@ struct Done {
     file: Arc<RawFile>,
     allocated_end: Option<u64>,
     created: bool,
+    /// The spare that it was.
+    spare: Option<Spare>,
 }
 
 impl Job {
@@ -51,10 +56,21 @@ impl Job {
         {
             faults.check(FaultOp::Allocate)?;
         }
-        let flags = OpenFlags { create: self.create, ..OpenFlags::READ_WRITE }.direct(self.direct);
-        let file = match self.file {
-            Some(file) => file,
-            None => Arc::new(fs::open(&self.path, flags)?),
+        let mut spare = self.spare;
+        let mut file = self.file;
+        if let Some(taken) = &spare {
+            file = taken.take_over(&self.path)?.map(Arc::new);
+            if file.is_none() {
+                tracing::warn!("{} is gone; a new file is made", taken.path.display());
+                spare = None;
+            }
+        }
+        let file = if let Some(file) = file {
+            file
+        } else {
+            // One that is there already was never written to by this log, but may be left of a try that failed.
+            let flags = OpenFlags { create: self.create, truncate: self.create, ..OpenFlags::READ_WRITE };
+            Arc::new(fs::open(&self.path, flags.direct(self.direct))?)
         };
         if let Some(end) = self.cut_to {
             fs::truncate(&file, end)?;
@@ -67,10 +83,7 @@ impl Job {
                 result => result?,
             }
         }
-        if self.create {
-            fs::sync_dir(&self.dir)?;
-        }
-        Ok(Done { file, allocated_end: self.allocate.map(|(_, to)| to), created: self.create })
+        Ok(Done { file, allocated_end: self.allocate.map(|(_, to)| to), created: self.create, spare })
     }
 }
 
@@ -97,17 +110,19 @@ impl Log {
         let shard = self.shard();
         let direct = shard.is_direct();
         let block = shard.options.block_bytes;
-        let dir = self.dir();
         let mut live = self.live().borrow_mut();
         let segment = live.front_mut().expect("a log has a live segment from its opening to its end");
         if after_full {
             // The cut takes the room away with the rest.
             segment.room.allocated_end = segment.written_end;
         }
+        let create = !segment.room.created;
+        let spare = if create && direct && !after_full { self.spares.take() } else { None };
+        let allocated_end = spare.as_ref().map_or(segment.room.allocated_end, |spare| spare.bytes);
         let wanted = segment.room.end_of_write(segment.placed_end, block);
-        let from = segment.room.allocated_end.max(segment.written_end);
+        let from = allocated_end.max(segment.written_end);
         let limit = round_up(u64::from(self.config().segment_bytes), block);
-        let allocate = if direct && (wanted > segment.room.allocated_end || after_full) {
+        let allocate = if direct && (wanted > allocated_end || after_full) {
             let step = segment.room.growth.next_step(wall_ms());
             Some((round_down(from, block), (from.max(wanted) + step).min(limit).max(wanted).next_multiple_of(block)))
         } else if after_full {
@@ -118,11 +133,11 @@ impl Log {
         };
         let allocate = allocate.filter(|(from, to)| from < to);
         let job = Job {
-            path: names::log_file(&dir, segment.base_offset),
-            dir,
+            path: names::log_file(&self.dir(), segment.base_offset),
             file: shard.descriptors.get((self.key(), segment.base_offset)),
             direct,
-            create: !segment.room.created,
+            create,
+            spare,
             cut_to: after_full.then_some(segment.written_end),
             allocate,
             faults: shard.options.faults.clone(),
@@ -132,6 +147,10 @@ impl Log {
 
     async fn prepare(self: Rc<Self>, base_offset: Offset, job: Job) {
         let path = job.path.clone();
+        if job.create {
+            // One new name at a time: the directory is synced behind the first writes.
+            self.named().await;
+        }
         let opened = job.file.is_none();
         while opened && self.shard().descriptors.is_overdrawn() {
             // All are in use by operations, which end.
@@ -149,7 +168,7 @@ impl Log {
             let job = job.clone();
             result = offload(move || job.run()).await;
         }
-        drop(job);
+        let spare = job.spare;
         let result = match result {
             Ok(done) => {
                 if opened {
@@ -162,11 +181,17 @@ impl Log {
         self.preparing().set(false);
         match result {
             Ok((done, tail)) => {
+                if done.created {
+                    self.make_name_durable(base_offset);
+                }
                 if let Some(segment) =
                     self.live().borrow_mut().front_mut().filter(|front| front.base_offset == base_offset)
                 {
                     let room = &mut segment.room;
                     room.created |= done.created;
+                    if let Some(spare) = &done.spare {
+                        self.note_spare_used(room, spare);
+                    }
                     room.allocated_end = done.allocated_end.unwrap_or(room.allocated_end);
                     if tail.is_some() {
                         room.tail_block = tail;
@@ -175,10 +200,24 @@ impl Log {
                 self.note_room();
                 self.resume_from_full();
             }
-            Err(error) if is_disk_full(&error) => self.roll_back(None),
+            Err(error) if is_disk_full(&error) => {
+                self.roll_back(None);
+                // It is not needed now, and its room is.
+                self.add_spares(spare.into_iter().collect());
+            }
             Err(error) => self.poison(&format!("{} cannot be made ready: {error}", path.display())),
         }
         self.next_commit();
+    }
+
+    fn note_spare_used(&self, room: &mut Room, spare: &Spare) {
+        room.allocated_end = spare.bytes;
+        room.stale_end = spare.stale_bytes;
+        room.growth = room.growth.interrupted();
+        self.shard().count(|stats| {
+            stats.spares_used += 1;
+            stats.recycled_segments += u64::from(spare.stale_bytes > 0);
+        });
     }
 
     pub(super) fn keep_open(&self, base_offset: Offset, file: &Arc<RawFile>) {
@@ -220,13 +259,12 @@ impl Log {
                 return;
             }
             let to = (from + segment.room.growth.next_step(wall_ms())).min(limit);
-            let dir = self.dir();
             let job = Job {
-                path: names::log_file(&dir, segment.base_offset),
-                dir,
+                path: names::log_file(&self.dir(), segment.base_offset),
                 file: Some(file),
                 direct: true,
                 create: false,
+                spare: None,
                 cut_to: None,
                 allocate: Some((from, to)),
                 faults: shard.options.faults.clone(),

@@ -172,8 +172,8 @@ impl Log {
             return Ok(file);
         }
         if self.segment_view(view.base_offset).is_none_or(|now| now.base_offset != view.base_offset) {
-            // Removed meanwhile: this reader is the last who wants it.
-            return Ok(file);
+            // Removed meanwhile: its file may be on its way to be another segment's.
+            return Err(LogError::io("open", &path, &std::io::ErrorKind::NotFound.into()));
         }
         self.keep_open(view.base_offset, &file);
         Ok(file)

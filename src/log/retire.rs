@@ -27,6 +27,7 @@ use super::log::{Log, State};
 use super::log_shard::LogShard;
 use super::names;
 use super::segment::SealedSegment;
+use super::spares::Spare;
 
 /// How long to wait on a full disk before a file is tried to be made again.
 const FULL_WAIT: Duration = Duration::from_secs(1);
@@ -126,13 +127,14 @@ impl Log {
         if !created && self.seal_jobs.borrow().is_empty() && !self.preparing().get() {
             self.start_prepare();
         }
-        created
+        created && self.is_named()
     }
 
     /// Renames the files of segments and has them removed later.
     async fn bury(self: &Rc<Self>, segments: Vec<SealedSegment>) {
         let shard = Rc::clone(self.shard());
-        let segments: Vec<Offset> = segments.into_iter().map(|segment| segment.base_offset).collect();
+        let (recycled, wanted) = (self.to_recycle(&segments), self.recycle_wanted());
+        let segments: Vec<Offset> = segments.iter().map(|segment| segment.base_offset).collect();
         let files: Vec<Arc<RawFile>> =
             segments.iter().filter_map(|&base_offset| shard.descriptors.remove((self.key(), base_offset))).collect();
         shard.indexes.forget_segments(self.key(), &segments);
@@ -145,11 +147,26 @@ impl Log {
                 rename_segment(&dir, base_offset, &mut renamed)?;
             }
             fs::sync_dir(&dir)?;
-            Ok::<_, io::Error>(renamed)
+            // From here on nobody opens the files by the names that they had.
+            let mut spares = Vec::new();
+            for removed in recycled {
+                match removed.make_ready(wanted) {
+                    Ok(Some(made)) => {
+                        renamed.retain(|path| *path != removed.path);
+                        spares.push(Spare::recycled(removed.path, made));
+                    }
+                    Ok(None) => {}
+                    Err(error) => tracing::debug!("{} is not used again: {error}", removed.path.display()),
+                }
+            }
+            Ok::<_, io::Error>((renamed, spares))
         })
         .await;
         match renamed {
-            Ok(renamed) => shard.put_in_grave(self, Grave::Files(renamed)),
+            Ok((renamed, spares)) => {
+                shard.put_in_grave(self, Grave::Files(renamed));
+                self.add_spares(spares);
+            }
             Err(error) => tracing::error!(
                 "{}: files of removed segments cannot be renamed: {error}; the next start removes them",
                 self.topic_partition()

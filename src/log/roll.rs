@@ -83,6 +83,7 @@ impl Log {
         let mut next = LiveSegment::next(base_offset, config, growth, now_ms);
         next.snapshot = snapshot;
         live.push_back(next);
+        self.checkpoint_due.set(self.shard().options().checkpoint_after_bytes);
         self.shard().count(|stats| stats.rolls += 1);
     }
 
@@ -94,13 +95,15 @@ impl Log {
         }
         let mut live = self.live().borrow_mut();
         while live.len() > 1 && live.front().is_some_and(|front| front.placed.is_empty()) {
-            let (Some(old), Some(next)) = (live.pop_front(), live.front_mut()) else { return };
+            let (Some(mut old), Some(next)) = (live.pop_front(), live.front_mut()) else { return };
+            let straddling = self.straddling_of(&mut old);
             let indexes = Rc::new(sealed_indexes(old.indexes));
             self.sealed.borrow_mut().push(SealedSegment {
                 base_offset: old.base_offset,
                 size_bytes: old.written_end,
                 largest: Some(indexes.largest),
                 indexes: Some(Rc::clone(&indexes)),
+                straddling,
             });
             self.seal_jobs.borrow_mut().push_back(SealJob {
                 base_offset: old.base_offset,
@@ -145,6 +148,11 @@ impl Log {
                 }
             }
         }
+        self.end_sealing();
+    }
+
+    /// The files of this log are nobody's business any more but of the next one who asks.
+    pub(super) fn end_sealing(self: &Rc<Self>) {
         self.sealing.set(false);
         if !self.has_no_flush_waiters() {
             self.flush_written();

@@ -90,6 +90,8 @@ impl fmt::Display for Stop {
 pub(super) struct ScannedSegment {
     pub base_offset: Offset,
     pub file_bytes: u64,
+    /// What lies before is trusted.
+    pub scanned_from: u64,
     /// The size of the unbroken prefix.
     pub data_bytes: u64,
     pub indexes: SegmentIndexes,
@@ -125,6 +127,9 @@ pub(super) fn scan_segment(
     replay: &mut Replay,
 ) -> Result<ScannedSegment, LoadError> {
     let mut scanned = ScannedSegment::open(dir, base_offset, config)?;
+    if rules.crc {
+        scanned.scanner.read_all();
+    }
     scanned.run(rules, standing, config, replay)?;
     Ok(scanned)
 }
@@ -135,14 +140,19 @@ pub(super) fn scan_segment_end(
     dir: &Path,
     base_offset: Offset,
     indexes: SegmentIndexes,
+    rules: Rules,
     standing: &mut Standing,
     config: &LogConfig,
     replay: &mut Replay,
 ) -> Result<Option<ScannedSegment>, LoadError> {
-    let scanner = SegmentScanner::open(&names::log_file(dir, base_offset)).map_err(scan_failed)?;
+    let mut scanner = SegmentScanner::open(&names::log_file(dir, base_offset)).map_err(scan_failed)?;
+    if rules.crc {
+        scanner.read_all();
+    }
     let mut scanned = ScannedSegment {
         base_offset,
         file_bytes: scanner.size(),
+        scanned_from: 0,
         data_bytes: 0,
         indexes,
         first_timestamp: None,
@@ -154,7 +164,8 @@ pub(super) fn scan_segment_end(
     {
         return Ok(None);
     }
-    scanned.run(Rules::TRUSTED, standing, config, replay)?;
+    scanned.scanned_from = scanned.data_bytes;
+    scanned.run(rules, standing, config, replay)?;
     Ok(Some(scanned))
 }
 
@@ -165,6 +176,7 @@ impl ScannedSegment {
         Ok(ScannedSegment {
             base_offset,
             file_bytes: scanner.size(),
+            scanned_from: 0,
             data_bytes: 0,
             indexes: SegmentIndexes::new(base_offset, config),
             first_timestamp: None,

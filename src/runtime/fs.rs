@@ -3,13 +3,10 @@
 use std::{
     ffi::OsString,
     fs::{File, OpenOptions},
-    io::{self, Read, Write},
+    io::{self, Read},
     os::{
         fd::{AsFd, AsRawFd},
-        unix::{
-            ffi::OsStrExt,
-            fs::{FileExt, OpenOptionsExt},
-        },
+        unix::{ffi::OsStrExt, fs::OpenOptionsExt},
     },
     path::{Path, PathBuf},
 };
@@ -20,6 +17,7 @@ use nix::{
 };
 
 use super::file::RawFile;
+use super::observe::{FsChange, inode, observed};
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, Default)]
@@ -74,12 +72,19 @@ fn open_file(path: &Path, flags: OpenFlags) -> io::Result<File> {
     if flags.direct {
         options.custom_flags(libc::O_DIRECT);
     }
-    options.open(path)
+    if !(flags.create || flags.create_new || flags.truncate) {
+        return options.open(path);
+    }
+    let file = observed(|| FsChange::Create(path.to_owned()), || options.open(path))?;
+    if flags.truncate {
+        observed(|| FsChange::Resize { inode: inode(&file), bytes: 0 }, || Ok(()))?;
+    }
+    Ok(file)
 }
 
 /// Makes a directory; one that is there already is no error. True if it is new.
 pub fn create_dir(path: &Path) -> io::Result<bool> {
-    match std::fs::create_dir(path) {
+    match observed(|| FsChange::MakeDir(path.to_owned()), || std::fs::create_dir(path)) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
         Err(error) => Err(error),
@@ -92,12 +97,12 @@ pub fn create_dir_all(path: &Path) -> io::Result<()> {
 }
 
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    std::fs::rename(from, to)
+    observed(|| FsChange::Rename(from.to_owned(), to.to_owned()), || std::fs::rename(from, to))
 }
 
 /// Removes a file; one that is not there is no error. True if it was.
 pub fn remove_file(path: &Path) -> io::Result<bool> {
-    match std::fs::remove_file(path) {
+    match observed(|| FsChange::Remove(path.to_owned()), || std::fs::remove_file(path)) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
@@ -106,7 +111,7 @@ pub fn remove_file(path: &Path) -> io::Result<bool> {
 
 /// Removes an empty directory; one that is not there is no error. True if it was.
 pub fn remove_dir(path: &Path) -> io::Result<bool> {
-    match std::fs::remove_dir(path) {
+    match observed(|| FsChange::RemoveDir(path.to_owned()), || std::fs::remove_dir(path)) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
@@ -115,7 +120,7 @@ pub fn remove_dir(path: &Path) -> io::Result<bool> {
 
 /// Removes a directory and all in it.
 pub fn remove_dir_all(path: &Path) -> io::Result<()> {
-    std::fs::remove_dir_all(path)
+    observed(|| FsChange::RemoveDirAll(path.to_owned()), || std::fs::remove_dir_all(path))
 }
 
 pub fn exists(path: &Path) -> io::Result<bool> {
@@ -124,7 +129,7 @@ pub fn exists(path: &Path) -> io::Result<bool> {
 
 /// Makes the names in a directory durable.
 pub fn sync_dir(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+    observed(|| FsChange::SyncDir(path.to_owned()), || File::open(path)?.sync_all())
 }
 
 /// Makes a name durable: syncs the directory it stands in.
@@ -141,19 +146,25 @@ fn parent_of(path: &Path) -> &Path {
 
 /// Cuts or extends a file to `bytes`.
 pub fn truncate(file: &RawFile, bytes: u64) -> io::Result<()> {
-    let bytes = i64::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
-    Ok(nix::unistd::ftruncate(file.as_fd(), bytes)?)
+    let size = i64::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
+    observed(|| FsChange::Resize { inode: inode(file), bytes }, || Ok(nix::unistd::ftruncate(file.as_fd(), size)?))
 }
 
 /// Reserves blocks for a range; the file's size grows to its end unless `keep_size`.
 pub fn fallocate(file: &RawFile, position: u64, bytes: u64, keep_size: bool) -> io::Result<()> {
     let flags = if keep_size { FallocateFlags::FALLOC_FL_KEEP_SIZE } else { FallocateFlags::empty() };
-    fallocate_with(file, flags, position, bytes)
+    observed(
+        || FsChange::Allocate { inode: inode(file), position, bytes, keep_size },
+        || fallocate_with(file, flags, position, bytes),
+    )
 }
 
 /// Makes a range read as zeros and keeps its blocks. File systems without the ability say EOPNOTSUPP.
 pub fn zero_range(file: &RawFile, position: u64, bytes: u64) -> io::Result<()> {
-    fallocate_with(file, FallocateFlags::FALLOC_FL_ZERO_RANGE, position, bytes)
+    observed(
+        || FsChange::ZeroRange { inode: inode(file), position, bytes },
+        || fallocate_with(file, FallocateFlags::FALLOC_FL_ZERO_RANGE, position, bytes),
+    )
 }
 
 fn fallocate_with(file: &RawFile, flags: FallocateFlags, position: u64, bytes: u64) -> io::Result<()> {
@@ -169,18 +180,21 @@ fn fallocate_with(file: &RawFile, flags: FallocateFlags, position: u64, bytes: u
 
 /// Blocking fdatasync.
 pub fn sync_data(file: &RawFile) -> io::Result<()> {
-    Ok(nix::unistd::fdatasync(file.as_fd())?)
+    observed(|| FsChange::Sync { inode: inode(file), data_only: true }, || Ok(nix::unistd::fdatasync(file.as_fd())?))
 }
 
 /// Blocking fsync.
 pub fn sync_all(file: &RawFile) -> io::Result<()> {
-    Ok(nix::unistd::fsync(file.as_fd())?)
+    observed(|| FsChange::Sync { inode: inode(file), data_only: false }, || Ok(nix::unistd::fsync(file.as_fd())?))
 }
 
 /// Makes everything of the file system that `on` lies on durable.
 pub fn syncfs(on: &RawFile) -> io::Result<()> {
-    // SAFETY: the descriptor is open, and the call takes nothing else.
-    if unsafe { libc::syncfs(on.as_raw_fd()) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    observed(
+        || FsChange::SyncFs,
+        // SAFETY: the descriptor is open, and the call takes nothing else.
+        || if unsafe { libc::syncfs(on.as_raw_fd()) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) },
+    )
 }
 
 /// Blocking read at a position; short only at the end of the file.
@@ -199,7 +213,14 @@ pub fn pread(file: &RawFile, buffer: &mut [u8], position: u64) -> io::Result<usi
 }
 
 /// Blocking write of all of `bytes` at a position.
-pub fn pwrite_all(file: &RawFile, mut bytes: &[u8], mut position: u64) -> io::Result<()> {
+pub fn pwrite_all(file: &RawFile, bytes: &[u8], position: u64) -> io::Result<()> {
+    observed(
+        || FsChange::Write { inode: inode(file), position, data: bytes.to_vec() },
+        || pwrite_pieces(file, bytes, position),
+    )
+}
+
+fn pwrite_pieces(file: &RawFile, mut bytes: &[u8], mut position: u64) -> io::Result<()> {
     while !bytes.is_empty() {
         let at = i64::try_from(position).map_err(|_| io::ErrorKind::InvalidInput)?;
         match nix::sys::uio::pwrite(file.as_fd(), bytes, at) {
@@ -484,27 +505,35 @@ pub fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> {
 
 /// Like [`write_atomic`], for several files of one directory that is to be synced afterwards.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary = beside(path);
+    write_synced(&temporary, content)?;
+    rename(&temporary, path)
+}
+
+/// Like [`replace`], for a file system that is to be synced afterwards. A power cut before that can leave the name
+/// without its content.
+pub fn replace_unsynced(path: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary = beside(path);
+    write(&temporary, content)?;
+    rename(&temporary, path)
+}
+
+fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".tmp");
-    let temporary = PathBuf::from(name);
-    let mut file = open_file(&temporary, OpenFlags { truncate: true, ..OpenFlags::CREATE })?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    drop(file);
-    rename(&temporary, path)
+    PathBuf::from(name)
 }
 
 /// Writes a new file, or over an old one, and syncs it, but not its name.
 pub fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
-    let file = open_file(path, OpenFlags { truncate: true, ..OpenFlags::CREATE })?;
-    file.write_all_at(content, 0)?;
-    file.sync_all()
+    let file = open(path, OpenFlags { truncate: true, ..OpenFlags::CREATE })?;
+    pwrite_all(&file, content, 0)?;
+    sync_all(&file)
 }
 
 /// Writes a new file, or over an old one, without syncing it.
 pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
-    let file = open_file(path, OpenFlags { truncate: true, ..OpenFlags::CREATE })?;
-    file.write_all_at(content, 0)
+    pwrite_all(&open(path, OpenFlags { truncate: true, ..OpenFlags::CREATE })?, content, 0)
 }
 
 /// The absolute path without links and dots.

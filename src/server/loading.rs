@@ -159,13 +159,19 @@ fn load_options(
     options
 }
 
+/// Loading waits for the device more than it computes, most of all over many small partitions: so many reads are under
+/// way at a time.
+fn load_threads(cores: usize) -> usize {
+    (4 * cores).clamp(8, 64)
+}
+
 type Loaded = (HashMap<PartitionId, LoadedLog>, Vec<(PartitionId, TopicPartition, String)>);
 
 fn load_logs(start: &Start, options: &[LoadOptions]) -> Loaded {
     let began = clock::wall_ms();
     let told = std::sync::atomic::AtomicI64::new(began);
     let total = options.len();
-    let results = log::load_all(options, start.cores.len().max(1), |done| {
+    let results = log::load_all(options, load_threads(start.cores.len()), |done| {
         let now = clock::wall_ms();
         let last = told.load(std::sync::atomic::Ordering::Relaxed);
         if now - last >= PROGRESS_AFTER_MS

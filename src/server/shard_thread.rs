@@ -18,7 +18,7 @@ use crate::runtime::sync::channel;
 use crate::runtime::{self, FeatureSet, Runtime, RuntimeOptions};
 use crate::shard::cluster_view::ClusterView;
 use crate::shard::controller::Controller;
-use crate::shard::{Parcel, Shard, ShardStart};
+use crate::shard::{Parcel, Shard, ShardStart, offsets_of};
 use crate::types::ShardId;
 
 use super::StartError;
@@ -136,6 +136,7 @@ pub fn run(
         }
         shard.start();
         drop(runtime::spawn(keep_checkpoints(Rc::clone(&shard))));
+        drop(runtime::spawn(Rc::clone(&shard).keep_retention()));
 
         let api = Api::new(Rc::clone(&shard), Arc::clone(&seed.addresses));
         let metrics = seed.metrics.shard(seed.id);
@@ -230,6 +231,7 @@ fn log_shard_options(seed: &ShardSeed) -> LogShardOptions {
         tail_bytes_max: seed.config.log.tail_memory_bytes / shards,
         descriptors_max: seed.descriptors_max,
         block_bytes: seed.block_bytes,
+        recycled_segments_max: seed.config.log.recycled_segments_max,
         ..LogShardOptions::default()
     }
 }
@@ -240,10 +242,14 @@ async fn keep_checkpoints(shard: Rc<Shard>) {
     // All files have one rhythm, the fastest that is asked for: a high watermark that was noted tells a damaged log from
     // one with a torn tail.
     let interval = log.recovery_point_checkpoint_interval.min(log.high_watermark_checkpoint_interval);
+    let recovery_points = shard.log_shard.on_recovery_point();
+    let mut next = recovery_points.listen();
     loop {
-        runtime::sleep(interval).await;
+        // A log whose recovery point has moved a long way does not wait for the others.
+        let moved = runtime::timeout(interval, next).await.is_ok();
+        next = recovery_points.listen();
         note_offsets(&shard);
-        if shard.id == ShardId(0) {
+        if moved || shard.id == ShardId(0) {
             let checkpoints = Arc::clone(&shard.checkpoints);
             if let Err(error) = runtime::offload(move || checkpoints.write()).await {
                 tracing::error!("the checkpoints of the data directory cannot be written: {error}");
@@ -253,15 +259,7 @@ async fn keep_checkpoints(shard: Rc<Shard>) {
 }
 
 fn note_offsets(shard: &Rc<Shard>) {
-    let offsets = shard.partitions().into_iter().map(|partition| {
-        let log = &partition.log;
-        let offsets = PartitionOffsets {
-            recovery_point: log.recovery_point(),
-            log_start_offset: log.log_start_offset(),
-            high_watermark: log.high_watermark(),
-        };
-        (partition.name.clone(), offsets)
-    });
+    let offsets = shard.partitions().into_iter().map(|partition| (partition.name.clone(), offsets_of(&partition)));
     shard.checkpoints.update(offsets);
 }
 
@@ -280,6 +278,8 @@ async fn close(shard: &Rc<Shard>) {
     for task in closing {
         task.await;
     }
+    // What waited for its removal does not wait for the next start.
+    shard.log_shard.empty_graves().await;
     note_offsets(shard);
 }
 

@@ -384,10 +384,11 @@ impl Controller {
             }
             let Some(this) = this.upgrade() else { return };
             let covered = this.catalog.borrow_mut().snapshot_ended(&result);
-            if let Some(offset) = covered
-                && let Err(error) = this.log.set_log_start(offset)
-            {
-                tracing::warn!("the catalog's log keeps what its snapshot covers: {error}");
+            if let Some(offset) = covered {
+                match this.log.set_log_start(offset) {
+                    Ok(()) => drop(this.log.remove_below_start()),
+                    Err(error) => tracing::warn!("the catalog's log keeps what its snapshot covers: {error}"),
+                }
             }
         }));
     }

@@ -5,11 +5,13 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::coordinator::{CommitRequest, OffsetsPartition, RequestedOffset, encode_changes, group_partition};
+use crate::coordinator::{
+    CommitRequest, OffsetChange, OffsetsPartition, RequestedOffset, encode_changes, group_partition,
+};
 use crate::error_code::ErrorCode;
 use crate::partition::{Origin, Partition};
 use crate::runtime;
-use crate::types::{Offset, PartitionId};
+use crate::types::{Offset, PartitionId, TopicId};
 
 use super::Shard;
 use super::message::{FetchedOffset, OffsetCommitGroup, OffsetFetchGroup};
@@ -91,37 +93,32 @@ impl Shard {
         if commit.changes.is_empty() {
             return commit.results;
         }
-        let batch_bytes_max = partition.config().max_message_bytes as usize;
-        let mut appended = Err(ErrorCode::UnknownServerError);
-        let mut first_offset = None;
-        for batch in encode_changes(&commit.changes, now_ms, batch_bytes_max) {
-            appended = match partition.append(batch, Origin::Coordinator, now_ms) {
-                Ok(appended) => {
-                    first_offset.get_or_insert(appended.base_offset);
-                    Ok(appended.end_offset)
-                }
-                Err(error) => {
-                    tracing::error!(partition = %partition.name, "offsets could not be stored: {error}");
-                    Err(ErrorCode::CoordinatorNotAvailable)
-                }
+        match store_changes(&partition, &state, commit.changes, now_ms).await {
+            Ok(()) => commit.results,
+            Err(code) => vec![code; count],
+        }
+    }
+
+    /// Removes what groups have committed for a topic that is deleted (`OffsetMetadataManager.onPartitionsDeleted`).
+    pub(super) fn forget_offsets_of(self: &Rc<Self>, topic: &str, topic_id: TopicId) {
+        let Some(offsets_id) = self.view().topic(OFFSETS_TOPIC).map(|topic| topic.id) else { return };
+        let states: Vec<(i32, State)> =
+            self.coordinators.by_partition.borrow().iter().map(|(at, state)| (*at, Rc::clone(state))).collect();
+        for (number, state) in states {
+            let changes = state.borrow().topic_deleted(topic, topic_id);
+            let Some(partition) = self.partition(PartitionId { topic_id: offsets_id, partition: number }) else {
+                continue;
             };
-            if appended.is_err() {
-                break;
+            if !changes.is_empty() {
+                drop(runtime::spawn(async move {
+                    let stored = store_changes(&partition, &state, changes, runtime::wall_ms()).await;
+                    if stored.is_err() {
+                        // They are of a topic id that is gone: nobody is given them.
+                        tracing::warn!(partition = %partition.name, "offsets of a deleted topic stay in the log");
+                    }
+                }));
             }
         }
-        let end_offset = match appended {
-            Ok(end_offset) => end_offset,
-            Err(code) => return vec![code; count],
-        };
-        if let Err(error) = partition.wait_acknowledged(end_offset, -1).await {
-            tracing::error!(partition = %partition.name, "offsets could not be stored: {error}");
-            return vec![ErrorCode::CoordinatorNotAvailable; count];
-        }
-        let mut state = state.borrow_mut();
-        for (record_offset, change) in (first_offset.unwrap_or(Offset::ZERO).0..).zip(commit.changes) {
-            state.apply(change, record_offset);
-        }
-        commit.results
     }
 
     /// What a group has committed, in the order asked for; a partition without an offset is told as -1.
@@ -147,4 +144,38 @@ impl Shard {
                 .collect(),
         })
     }
+}
+
+/// Appends changes, waits until they are as durable as `acks=all`, and takes them over. The appending is done when this
+/// is first polled.
+async fn store_changes(
+    partition: &Rc<Partition>,
+    state: &State,
+    changes: Vec<OffsetChange>,
+    now_ms: i64,
+) -> Result<(), ErrorCode> {
+    let batch_bytes_max = partition.config().max_message_bytes as usize;
+    let mut first_offset = None;
+    let mut end_offset = Offset::ZERO;
+    for batch in encode_changes(&changes, now_ms, batch_bytes_max) {
+        match partition.append(batch, Origin::Coordinator, now_ms) {
+            Ok(appended) => {
+                first_offset.get_or_insert(appended.base_offset);
+                end_offset = appended.end_offset;
+            }
+            Err(error) => {
+                tracing::error!(partition = %partition.name, "offsets could not be stored: {error}");
+                return Err(ErrorCode::CoordinatorNotAvailable);
+            }
+        }
+    }
+    if let Err(error) = partition.wait_acknowledged(end_offset, -1).await {
+        tracing::error!(partition = %partition.name, "offsets could not be stored: {error}");
+        return Err(ErrorCode::CoordinatorNotAvailable);
+    }
+    let mut state = state.borrow_mut();
+    for (record_offset, change) in (first_offset.unwrap_or(Offset::ZERO).0..).zip(changes) {
+        state.apply(change, record_offset);
+    }
+    Ok(())
 }

@@ -9,6 +9,7 @@ pub mod controller;
 mod coordinators;
 pub mod join;
 pub mod message;
+mod retention;
 mod serve;
 mod watches;
 
@@ -33,6 +34,7 @@ use controller::Controller;
 use coordinators::Coordinators;
 pub use coordinators::{OFFSETS_TOPIC, TRANSACTION_TOPIC};
 use message::{ProducerIdBlock, ShardReply, ShardRequest};
+pub use retention::offsets_of;
 use serve::Begun;
 use watches::Watches;
 
@@ -67,6 +69,8 @@ pub struct Shard {
     coordinators: Coordinators,
     controller: RefCell<Option<Rc<Controller>>>,
     pub checkpoints: Arc<DirCheckpoints>,
+    /// Held by who has the checkpoints written.
+    checkpoint_turn: runtime::sync::Semaphore,
 }
 
 /// What a shard starts with.
@@ -96,6 +100,7 @@ impl Shard {
             coordinators: Coordinators::default(),
             controller: RefCell::new(None),
             checkpoints: start.checkpoints,
+            checkpoint_turn: runtime::sync::Semaphore::new(1),
         })
     }
 

@@ -5,6 +5,7 @@
 //! - `CORELANE_TEST_IO=direct|buffered`: `log.io` of every broker started.
 //! - `CORELANE_TEST_SETTINGS="k=v;k=v"`: further settings of every broker started.
 //! - `CORELANE_TEST_BROKER=kafka`: a real Apache Kafka in place of Corelane, to test the tests (needs Java, Maven).
+//! - `CORELANE_TEST_BIN=PATH`: the broker, in place of this build's.
 //! - `CORELANE_TEST_SEED=N`: the seed of random test data, which a failure prints.
 
 pub mod batch;

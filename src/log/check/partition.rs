@@ -129,7 +129,7 @@ impl Verdict {
         let scan_from = files.segments.range(..=options.recovery_point).next_back().copied().unwrap_or(start);
         let mut replay = Replay::new(LeaderEpochCache::new(), None, options.now_ms);
         let none = Verdict { scan_from, ..Verdict::none() };
-        Ok(match Recovery::find(options, files, scan_from, &mut replay)? {
+        Ok(match Recovery::find(options, files, scan_from, None, &mut replay)? {
             Ok(recovery) if cuts_valid(options, &recovery)? => Verdict { cuts_valid: true, ..none },
             Ok(recovery) => Verdict { recovery: Some(recovery), ..none },
             Err(damage) => Verdict { damage: Some(damage), ..none },

@@ -39,7 +39,9 @@ fn a_lone_append_is_one_operation_and_a_crowd_shares_commits() {
                 written.log.wait_flushed(end).await.unwrap();
             }
             let lone = shard.stats();
-            assert_eq!((lone.commits, lone.durable_writes, lone.flushes), (10, 10, 0));
+            // The first one is flushed apart unless its file's name is durable by then.
+            assert!(lone.commits == 10 && lone.durable_writes >= 9, "{lone:?}");
+            assert_eq!(lone.durable_writes + lone.flushes, 10);
             let tasks: Vec<_> = (0..64)
                 .map(|_| {
                     let written = Rc::clone(&written);

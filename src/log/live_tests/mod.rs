@@ -3,6 +3,7 @@
 mod append;
 mod faults;
 mod reading;
+mod recycling;
 mod reopening;
 mod retention;
 mod retiring;
@@ -23,6 +24,7 @@ use crate::types::{KafkaUuid, LeaderEpoch, Offset, TopicPartition};
 use super::appender::COMMIT_REACH_BYTES;
 use super::config::LogConfig;
 use super::error::LogError;
+use super::fault::FaultPlan;
 use super::load::load;
 use super::loaded::{LoadOptions, LoadedLog};
 use super::log::Log;

@@ -6,18 +6,19 @@ fn small() -> LogConfig {
     LogConfig { segment_bytes: 20_000, index_interval_bytes: 1000, file_delete_delay_ms: 200, ..LogConfig::default() }
 }
 
-fn names_in(dir: &Path) -> Vec<String> {
+pub(super) fn names_in(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> =
         std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
 
-fn deleted_in(dir: &Path) -> usize {
-    names_in(dir).iter().filter(|name| name.ends_with(names::DELETED_SUFFIX)).count()
+pub(super) fn deleted_in(dir: &Path) -> usize {
+    let new_spare = |name: &str| name.starts_with("0922337203685477");
+    names_in(dir).iter().filter(|name| name.ends_with(names::DELETED_SUFFIX) && !new_spare(name)).count()
 }
 
-async fn until(what: &str, mut is: impl FnMut() -> bool) {
+pub(super) async fn until(what: &str, mut is: impl FnMut() -> bool) {
     for _ in 0..1000 {
         if is() {
             return;
@@ -28,7 +29,7 @@ async fn until(what: &str, mut is: impl FnMut() -> bool) {
 }
 
 /// Takes the first `count` segments out of the log, as retention does.
-fn take_first(log: &Log, count: usize) -> Vec<SealedSegment> {
+pub(super) fn take_first(log: &Log, count: usize) -> Vec<SealedSegment> {
     let gone: Vec<SealedSegment> = log.sealed.borrow_mut().drain(..count).collect();
     let start = log.segment_views()[0].base_offset;
     log.set_log_start(start).unwrap();
