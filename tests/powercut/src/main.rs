@@ -108,6 +108,9 @@ struct Arguments {
     /// Losses are what is looked for: it fails if no cut loses anything
     #[arg(long)]
     expect_loss: bool,
+    /// One loss is enough, and needed: it ends with the first
+    #[arg(long, requires = "expect_loss")]
+    until_loss: bool,
     /// Where recordings of failed cuts go, and all else that is made
     #[arg(long)]
     work: PathBuf,
@@ -217,7 +220,7 @@ impl Session {
         let mut passed = true;
         let mut totals = Totals::default();
         let mut before: Option<Before> = None;
-        while totals.cuts < count {
+        while totals.cuts < count && !self.has_enough(&totals) {
             let seed = self.seed.wrapping_add(1_000_003 * totals.runs as u64).wrapping_add(file_system as u64);
             let kind = match &before {
                 Some(before) => record::Kind { seed, generation: before.kind.generation + 1, ..before.kind.clone() },
@@ -286,6 +289,10 @@ impl Session {
         passed
     }
 
+    fn has_enough(&self, totals: &Totals) -> bool {
+        self.arguments.until_loss && totals.lost > 0
+    }
+
     /// Tries all moments of a recording, which are in order; the disk that one of them left, for a run after it.
     fn cuts(
         &self,
@@ -299,6 +306,9 @@ impl Session {
         let mut left = None;
         let heir = moments.len() * 2 / 3;
         for (number, moment) in moments.iter().enumerate() {
+            if self.has_enough(totals) {
+                break;
+            }
             let started = Instant::now();
             sweep.advance(flushes.truth_before(moment.position, lies));
             let (survival, mut random) = moment.survival();
