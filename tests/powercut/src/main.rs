@@ -52,7 +52,7 @@ use rand::Rng;
 
 use crate::cut::{Bench, Moment, Outcome};
 use crate::facts::known_at;
-use crate::image::{Flushes, Sweep};
+use crate::image::{Flushes, Survival, Sweep};
 use crate::mounts::FileSystem;
 use crate::record::{Before, Recording};
 
@@ -67,9 +67,10 @@ const BROKER_SETTINGS: [&str; 4] = [
     "log.initial.task.delay.ms=100",
 ];
 
-/// Cuts on a lying disk until one loses something.
+/// Cuts on a lying disk until one loses something. One commit is up to three flushes on XFS, and nothing that was not
+/// flushed survives these.
 const BITES_MAX: usize = 20;
-const LIES_OF_A_BITE: usize = 4;
+const LIES_OF_A_BITE: usize = 16;
 
 /// Cuts power of a broker on recorded disks, and looks at what is left.
 #[derive(Debug, Parser)]
@@ -311,7 +312,10 @@ impl Session {
             }
             let started = Instant::now();
             sweep.advance(flushes.truth_before(moment.position, lies));
-            let (survival, mut random) = moment.survival();
+            let (mut survival, mut random) = moment.survival();
+            if lies > self.arguments.lies {
+                survival = Survival::Nothing;
+            }
             let cut = sweep.cut(moment.position, survival, &recording.kind.atoms(), &mut random);
             let image = self.dir.join("images/disk");
             let _ = fs::remove_file(&image);
