@@ -56,6 +56,8 @@ pub fn load(start: &Start) -> Result<Found, StartError> {
     let state = marks.begin(commit_reach_bytes(start)).map_err(failed)?;
     let loaded = Catalog::bootstrap_or_load(&catalog_options(start, state)).map_err(|error| match error {
         CatalogError::NodeId { path, stored, configured } => StartError::NodeIdDiffers { path, stored, configured },
+        CatalogError::Io { path, source, .. } => StartError::storage(path, source),
+        CatalogError::Load(error) => load_error(directory, error),
         other => StartError::Damaged { path: directory.clone(), what: other.to_string() },
     })?;
     let (checkpoints, malformed) = DirCheckpoints::open(directory).map_err(failed)?;
@@ -72,7 +74,7 @@ pub fn load(start: &Start) -> Result<Found, StartError> {
     if !state.clean && !options.is_empty() {
         tracing::info!("The last stop was not clean: recovering {} partitions", options.len());
     }
-    let (logs, offline) = load_logs(start, &options);
+    let (logs, offline) = load_logs(start, &options)?;
     marks.loaded(commit_reach_bytes(start)).map_err(failed)?;
     if !state.clean {
         // All of it is on the device: should this run end in a crash soon, the next start need not look again.
@@ -179,7 +181,7 @@ fn load_threads(cores: usize) -> usize {
 
 type Loaded = (HashMap<PartitionId, LoadedLog>, Vec<(PartitionId, TopicPartition, String)>);
 
-fn load_logs(start: &Start, options: &[LoadOptions]) -> Loaded {
+fn load_logs(start: &Start, options: &[LoadOptions]) -> Result<Loaded, StartError> {
     let total = options.len();
     let done = AtomicUsize::new(0);
     let results = telling(&done, total, || {
@@ -200,13 +202,15 @@ fn load_logs(start: &Start, options: &[LoadOptions]) -> Loaded {
                 }
                 logs.insert(id, loaded);
             }
+            // A full disk is no failure of a partition, and later there may be room.
+            Err(error) if error.is_disk_full() => return Err(load_error(&start.directory.path, error)),
             Err(error) => {
                 tracing::error!(partition = %options.topic_partition, "{error}; the partition stays offline");
                 offline.push((id, options.topic_partition.clone(), error.to_string()));
             }
         }
     }
-    (logs, offline)
+    Ok((logs, offline))
 }
 
 /// Runs `load` and says every second how far it has come.

@@ -230,19 +230,16 @@ impl Cut<'_> {
     fn for_each(&self, mut write: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
         static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
         for patch in &self.patches {
-            match self.sweep.log.events[patch.at as usize] {
-                Event::Write { offset, data_at, .. } => {
-                    write(patch.offset, self.sweep.log.bytes(data_at + patch.offset - offset, patch.len))?;
-                }
-                _ => {
-                    let mut offset = patch.offset;
-                    let end = patch.offset + patch.len;
-                    while offset < end {
-                        let len = (end - offset).min(CHUNK_BYTES as u64);
-                        write(offset, &ZEROS[..len as usize])?;
-                        offset += len;
-                    }
-                }
+            if let Event::Write { offset, data_at, .. } = self.sweep.log.events[patch.at as usize] {
+                write(patch.offset, self.sweep.log.bytes(data_at + patch.offset - offset, patch.len))?;
+                continue;
+            }
+            let mut offset = patch.offset;
+            let end = patch.offset + patch.len;
+            while offset < end {
+                let len = (end - offset).min(CHUNK_BYTES as u64);
+                write(offset, &ZEROS[..len as usize])?;
+                offset += len;
             }
         }
         Ok(())

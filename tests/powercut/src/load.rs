@@ -38,6 +38,9 @@ const BATCH_VERSION: i16 = 8;
 /// Answers after which a client asks again: no leader or coordinator yet, a request that timed out, no room.
 const RETRIABLE: &[i16] = &[3, 5, 6, 7, 14, 15, 16, 19];
 
+/// What one thread of a load does until it is told to stop.
+type Thread = fn(&Load) -> Result<()>;
+
 /// OUT_OF_ORDER_SEQUENCE_NUMBER.
 const OUT_OF_ORDER: i16 = 45;
 
@@ -79,7 +82,7 @@ impl Load {
 
     /// Starts all threads; each ends after `stop` is set, with what was not as it should be.
     pub fn start(&self) -> Vec<thread::JoinHandle<Result<()>>> {
-        let threads: [(&str, fn(&Load) -> Result<()>); 7] = [
+        let threads: [(&str, Thread); 7] = [
             ("acks-all", |load| load.produce(1, -1, ALL)),
             ("acks-one", |load| load.produce(2, 1, ONE)),
             ("librdkafka", |load| load.produce_with_librdkafka(3)),

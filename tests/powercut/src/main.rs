@@ -281,7 +281,7 @@ impl Session {
         if self.arguments.expect_loss {
             println!("{sign} {summary}; {} lost something, as they should", totals.lost);
         } else {
-            println!("{sign} {summary}; {} failed", totals.failed);
+            println!("{sign} {summary}; {} of them failed", totals.failed);
         }
         passed
     }
