@@ -13,6 +13,7 @@ mod protocol_offsets;
 mod protocol_oracle;
 mod protocol_produce;
 mod protocol_versions;
+mod retention;
 mod round_trip;
 mod shards;
 mod tidy;

@@ -151,8 +151,9 @@ impl Log {
         let segment_bytes = u64::from(self.config().segment_bytes);
         let now_ms = self.last_append_ms();
         let pace = self.pace.get();
+        // What is being removed may become one.
         self.spares.is_empty()
-            && !self.spares.is_busy()
+            && !(self.spares.is_busy() || self.sealing.get() || self.retiring.is_busy())
             && pace.is_nearly_full(segment_bytes.saturating_sub(front.placed_end), now_ms)
             && pace.fills_soon(segment_bytes, now_ms)
     }
