@@ -101,7 +101,7 @@ impl LogShard {
                 match result {
                     Ok(()) => entry.log.note_flushed(entry.end_offset),
                     Err(error) => {
-                        entry.log.poison_by(&format!("flushing segment {} failed", entry.base_offset), &error)
+                        entry.log.poison_by(&format!("flushing segment {} failed", entry.base_offset), &error);
                     }
                 }
             }
