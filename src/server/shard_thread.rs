@@ -10,7 +10,7 @@ use crate::api::{Addresses, Api, Door};
 use crate::catalog::{Catalog, LastRun};
 use crate::config::{self, BrokerConfig};
 use crate::log::{DirCheckpoints, FlushAcks, IoMode, LoadedLog, Log, LogShard, LogShardOptions, PartitionOffsets};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, ShardMetrics};
 use crate::net::{Gate, Net, NetOptions};
 use crate::runtime::mesh::Endpoint as MeshEndpoint;
 use crate::runtime::net::{BindOptions, TcpListener};
@@ -135,11 +135,11 @@ pub fn run(
             shard.install_coordinator(partition, state);
         }
         shard.start();
-        drop(runtime::spawn(keep_checkpoints(Rc::clone(&shard))));
+        let metrics = seed.metrics.shard(seed.id);
+        drop(runtime::spawn(keep_checkpoints(Rc::clone(&shard), Arc::clone(&metrics))));
         drop(runtime::spawn(Rc::clone(&shard).keep_retention()));
 
         let api = Api::new(Rc::clone(&shard), Arc::clone(&seed.addresses));
-        let metrics = seed.metrics.shard(seed.id);
         let doors = seed.doors.iter().map(|(_, door)| *door).collect();
         let service = KafkaService::new(api, doors, Arc::clone(&metrics));
         let server = Net::new(net_options(&seed.config), seed.gate, metrics, service);
@@ -237,18 +237,20 @@ fn log_shard_options(seed: &ShardSeed) -> LogShardOptions {
 }
 
 /// Feeds the directory's checkpoints, and has them written now and then.
-async fn keep_checkpoints(shard: Rc<Shard>) {
+async fn keep_checkpoints(shard: Rc<Shard>, metrics: Arc<ShardMetrics>) {
     let log = &shard.config.log;
     // All files have one rhythm, the fastest that is asked for: a high watermark that was noted tells a damaged log from
     // one with a torn tail.
     let interval = log.recovery_point_checkpoint_interval.min(log.high_watermark_checkpoint_interval);
     let recovery_points = shard.log_shard.on_recovery_point();
     let mut next = recovery_points.listen();
+    note_damage(&shard, &metrics);
     loop {
         // A log whose recovery point has moved a long way does not wait for the others.
         let moved = runtime::timeout(interval, next).await.is_ok();
         next = recovery_points.listen();
         note_offsets(&shard);
+        note_damage(&shard, &metrics);
         if moved || shard.id == ShardId(0) {
             let checkpoints = Arc::clone(&shard.checkpoints);
             if let Err(error) = runtime::offload(move || checkpoints.write()).await {
@@ -256,6 +258,13 @@ async fn keep_checkpoints(shard: Rc<Shard>) {
             }
         }
     }
+}
+
+/// What an operator is to be woken for.
+fn note_damage(shard: &Rc<Shard>, metrics: &ShardMetrics) {
+    let damaged_reads = shard.log_shard.stats().damaged_reads;
+    metrics.log_damaged_reads.add(damaged_reads - metrics.log_damaged_reads.get());
+    metrics.offline_partitions.set(shard.offline_count() as i64);
 }
 
 fn note_offsets(shard: &Rc<Shard>) {
