@@ -164,6 +164,7 @@ impl Log {
         let block = shard.options.block_bytes;
         let step = self.live().borrow().back().map_or(0, |segment| segment.room.growth.step_bytes());
         let bytes = round_up(step.min(u64::from(self.config().segment_bytes)), block);
+        let Some(attempt) = self.begin_taking_room() else { return };
         if bytes == 0 || !self.takes_spares() || self.spares.making.replace(true) {
             return;
         }
@@ -179,6 +180,7 @@ impl Log {
                 make(&path, bytes).map(|()| Spare { path, bytes, stale_bytes: 0 })
             })
             .await;
+            drop(attempt);
             log.spares.making.set(false);
             match made {
                 Ok(spare) => log.add_spares(vec![spare]),
