@@ -80,7 +80,8 @@ impl Default for LogShardOptions {
             index_cache_bytes_max: 32 << 20,
             read_ahead_bytes_max: 64 << 20,
             room: DiskRoom::unguarded(),
-            checkpoint_after_bytes: 64 << 20,
+            // A handful of syncs for each, which at the full rate of a device is a few in a second.
+            checkpoint_after_bytes: 128 << 20,
             recycled_segments_max: 2,
             recycled_bytes_min: STEP_BYTES_MIN,
             faults: None,
@@ -101,6 +102,8 @@ pub struct LogShardStats {
     pub durable_writes: u64,
     pub tail_reads: u64,
     pub cold_reads: u64,
+    /// Reads that met damage.
+    pub damaged_reads: u64,
     pub read_ahead_hits: u64,
     pub rolls: u64,
     /// Of the rolled segments, those that took over a file that was at hand, new or used before.

@@ -25,7 +25,8 @@ use super::segment_scan::{Rules, ScannedSegment, Standing, Stop, scan_segment, s
 /// Where nothing is known about how far writes reach, this much behind a cut is looked at, for the report.
 const REPORTED_BYTES_MAX: u64 = 1 << 20;
 /// The indexes of a smaller active segment are sooner made anew than written.
-pub(super) const INDEXES_KEPT_FROM_BYTES: u64 = 16 << 20;
+/// (In tests so little that the power cuts of the simulated disk meet it.)
+pub(super) const INDEXES_KEPT_FROM_BYTES: u64 = if cfg!(test) { 30_000 } else { 16 << 20 };
 /// The size of an active segment is a multiple of this while it is preallocated, and of nothing when it is sealed.
 const BLOCK_BYTES: u64 = 4096;
 
@@ -35,7 +36,7 @@ pub(super) struct Recovery {
     /// The scanned segments that are kept, the last of them up to the log's end. None if no segment is left.
     pub scanned: Vec<ScannedSegment>,
     /// Segments behind the log's end.
-    removed: Vec<Offset>,
+    pub removed: Vec<Offset>,
     pub log_end_offset: Offset,
     pub cut: Option<Cut>,
     pub bytes_scanned: u64,
@@ -118,9 +119,9 @@ impl Recovery {
                 kind,
             }
         };
-        let recovery_point = options.recovery_point;
-        if standing.offset < recovery_point && !options.accept_damage {
-            return Ok(Err(damage(DamageKind::BelowRecoveryPoint { recovery_point })));
+        let flushed = options.flushed_below();
+        if standing.offset < flushed && !options.accept_damage {
+            return Ok(Err(damage(DamageKind::BelowFlushed { flushed })));
         }
         let Some(End { segment, stop }) = end else { return Ok(Ok(self)) };
         let Some(torn) = self.scanned.get(segment) else { return Ok(Ok(self)) };
