@@ -30,6 +30,7 @@ fn open(root: &Path, partition: i32, shard: &Rc<LogShard>, config: LogConfig) ->
         config,
         clean: true,
         recovery_point: Offset(0),
+        flushed_offset: Offset(0),
         log_start_offset: Offset(0),
         leader_epoch: LeaderEpoch(0),
         adopted: false,

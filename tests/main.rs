@@ -1,6 +1,7 @@
 //! The one integration-test binary; each module opens with what it shows.
 
 mod admin;
+mod check;
 mod consuming;
 mod crash;
 mod crash_campaign;

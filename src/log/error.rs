@@ -23,7 +23,8 @@ pub enum LogError {
     DiskFull,
     /// The log is closed or deleted.
     Closed,
-    /// Bytes read from a segment or index are not what was written there.
+    /// Bytes read from a segment are not what was written there. `what` is a sentence that names file, byte and offset;
+    /// the log has told it already.
     Corrupt { what: Arc<str> },
     /// A file operation failed.
     Io { action: &'static str, path: Arc<Path>, kind: io::ErrorKind, message: Arc<str> },
@@ -45,7 +46,7 @@ impl fmt::Display for LogError {
             LogError::Poisoned { reason } => write!(f, "the log takes no more appends: {reason}"),
             LogError::DiskFull => write!(f, "the disk is full"),
             LogError::Closed => write!(f, "the log is closed"),
-            LogError::Corrupt { what } => write!(f, "the log is damaged: {what}"),
+            LogError::Corrupt { what } => f.write_str(what),
             LogError::Io { action, path, message, .. } => {
                 write!(f, "cannot {action} {}: {message}", path.display())
             }

@@ -114,6 +114,11 @@ impl OffsetIndex {
         self.entries.len()
     }
 
+    /// The entry number `at`.
+    pub fn get(&self, at: usize) -> Option<OffsetPosition> {
+        self.entries.get(at).map(|&entry| self.absolute(entry))
+    }
+
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -225,6 +230,11 @@ impl TimeIndex {
 
     pub fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// The entry number `at`.
+    pub fn get(&self, at: usize) -> Option<TimestampOffset> {
+        self.entries.get(at).map(|&entry| self.absolute(entry))
     }
 
     pub fn is_empty(&self) -> bool {

@@ -183,8 +183,9 @@ impl<'a> Loader<'a> {
     fn load_empty(self, files: PartitionFiles) -> Result<LoadedLog, LoadError> {
         let options = self.options;
         let start = options.log_start_offset.max(Offset::ZERO);
-        if options.recovery_point > start && !options.accept_damage {
-            let kind = DamageKind::BelowRecoveryPoint { recovery_point: options.recovery_point };
+        let flushed = options.flushed_below();
+        if flushed > start && !options.accept_damage {
+            let kind = DamageKind::BelowFlushed { flushed };
             let segment = names::log_file(&options.dir, start);
             return Ok(self.damaged(Damage { segment, position: 0, offset: start, kind }));
         }
@@ -201,7 +202,7 @@ impl<'a> Loader<'a> {
         let mut standing = Standing { offset: last, epoch: LeaderEpoch::UNKNOWN };
         let (active, indexed) = load_active(dir, files, last, config, &mut standing, &mut replay)?;
         let end = standing.offset;
-        if active.stop.is_some() || end < options.recovery_point {
+        if active.stop.is_some() || end < options.flushed_below() {
             return Ok(None);
         }
         self.report.indexes_rebuilt += u32::from(!indexed);

@@ -29,6 +29,7 @@ use super::log_shard::{FlushAcks, LogShard};
 use super::naming::Unnamed;
 use super::offsets::{LogOffsets, OffsetState};
 use super::read_cursor::Cursors;
+use super::read_damage::ToldDamage;
 use super::retire::Retiring;
 use super::roll::SealJob;
 use super::segment::{AppendBatch, LiveSegment, SealedSegment};
@@ -85,6 +86,7 @@ pub struct Log {
     pub(super) snapshot_source: RefCell<Option<SnapshotSource>>,
     pub(super) roll_back_hook: RefCell<Option<RollBackHook>>,
     pub(super) cursors: RefCell<Cursors>,
+    pub(super) told_damage: ToldDamage,
     pub(super) seal_jobs: RefCell<VecDeque<SealJob>>,
     pub(super) recovery_point: Cell<Offset>,
     /// A helper thread writes the files beside the segments.
@@ -156,6 +158,7 @@ impl Log {
             snapshot_source: RefCell::new(None),
             roll_back_hook: RefCell::new(None),
             cursors: RefCell::default(),
+            told_damage: ToldDamage::default(),
             seal_jobs: RefCell::default(),
             recovery_point: Cell::new(loaded.recovery_point),
             sealing: Cell::new(false),

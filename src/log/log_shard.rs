@@ -102,6 +102,8 @@ pub struct LogShardStats {
     pub durable_writes: u64,
     pub tail_reads: u64,
     pub cold_reads: u64,
+    /// Reads that met damage.
+    pub damaged_reads: u64,
     pub read_ahead_hits: u64,
     pub rolls: u64,
     /// Of the rolled segments, those that took over a file that was at hand, new or used before.

@@ -15,6 +15,7 @@
 mod active;
 mod active_checkpoint;
 pub mod appender;
+pub mod check;
 pub mod checkpoint;
 pub mod clean_shutdown;
 mod close;
@@ -52,6 +53,7 @@ pub mod producers;
 pub mod read;
 mod read_cold;
 mod read_cursor;
+mod read_damage;
 mod read_index;
 mod read_pick;
 mod read_time;
@@ -88,7 +90,9 @@ pub use file::IoMode;
 pub use full::{FULL_TRIES_MAX, wait_for_room, with_room};
 pub use index::{OffsetIndex, OffsetPosition, SegmentIndexes, TimeIndex, TimestampOffset};
 pub use load::{load, load_all};
-pub use loaded::{Cut, Damage, DamageKind, LoadOptions, LoadedActive, LoadedLog, LoadedSegment, RecoveryReport};
+pub use loaded::{
+    Cut, Damage, DamageKind, HOW_TO_GO_ON, LoadOptions, LoadedActive, LoadedLog, LoadedSegment, RecoveryReport,
+};
 pub use log::{Log, RollBackHook, SnapshotSource};
 pub use log_shard::{FlushAcks, LogShard, LogShardOptions, LogShardStats};
 pub use meta_properties::MetaProperties;

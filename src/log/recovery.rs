@@ -36,7 +36,7 @@ pub(super) struct Recovery {
     /// The scanned segments that are kept, the last of them up to the log's end. None if no segment is left.
     pub scanned: Vec<ScannedSegment>,
     /// Segments behind the log's end.
-    removed: Vec<Offset>,
+    pub removed: Vec<Offset>,
     pub log_end_offset: Offset,
     pub cut: Option<Cut>,
     pub bytes_scanned: u64,
@@ -119,9 +119,9 @@ impl Recovery {
                 kind,
             }
         };
-        let recovery_point = options.recovery_point;
-        if standing.offset < recovery_point && !options.accept_damage {
-            return Ok(Err(damage(DamageKind::BelowRecoveryPoint { recovery_point })));
+        let flushed = options.flushed_below();
+        if standing.offset < flushed && !options.accept_damage {
+            return Ok(Err(damage(DamageKind::BelowFlushed { flushed })));
         }
         let Some(End { segment, stop }) = end else { return Ok(Ok(self)) };
         let Some(torn) = self.scanned.get(segment) else { return Ok(Ok(self)) };

@@ -14,7 +14,7 @@ use std::{
 use nix::{errno::Errno, fcntl::FallocateFlags};
 
 use super::file::RawFile;
-pub use super::lock::{FileLock, lock};
+pub use super::lock::{FileLock, lock, lock_shared};
 use super::observe::{FsChange, inode, observed};
 
 /// How a file is opened.

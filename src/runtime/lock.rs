@@ -47,7 +47,24 @@ pub fn lock(path: &Path) -> io::Result<Option<FileLock>> {
         Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
         Err((_, error)) => return Err(error.into()),
     };
-    match nix::fcntl::fcntl(lock.as_fd(), FcntlArg::F_OFD_SETLK(&whole(libc::F_WRLCK))) {
+    record_lock(lock, libc::F_WRLCK)
+}
+
+/// Shares the lock of a file that is there, against those who take it alone, as a broker does; `None` if one has it.
+/// Needs no right to write.
+pub fn lock_shared(path: &Path) -> io::Result<Option<FileLock>> {
+    let file = open_file(path, OpenFlags::READ)?;
+    let lock = match Flock::lock(file, FlockArg::LockSharedNonblock) {
+        Ok(lock) => lock,
+        Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+        Err((_, error)) => return Err(error.into()),
+    };
+    record_lock(lock, libc::F_RDLCK)
+}
+
+/// Takes the record lock too, of the whole file.
+fn record_lock(lock: Flock<File>, kind: i32) -> io::Result<Option<FileLock>> {
+    match nix::fcntl::fcntl(lock.as_fd(), FcntlArg::F_OFD_SETLK(&whole(kind))) {
         // A file system without record locks still has the other kind.
         Ok(_) | Err(Errno::ENOLCK | Errno::EINVAL | Errno::EOPNOTSUPP) => Ok(Some(FileLock(lock))),
         Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),

@@ -224,6 +224,15 @@ impl Broker {
         view.placement
             .write(&self.directory, last_run)
             .map_err(|error| StartError::NotClean { what: error.to_string() })?;
+        if self.offline > 0 {
+            // A start trusts what was stopped cleanly: the damage would be served, or cut away as a torn tail.
+            tracing::warn!(
+                "{} partitions are offline: the data directory stays marked as not stopped cleanly, so that the next start \
+                 looks at their files again",
+                self.offline
+            );
+            return Ok(());
+        }
         self.marks.finish(epoch).map_err(failed)
     }
 }

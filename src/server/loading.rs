@@ -13,14 +13,14 @@ use crate::catalog::{self, Catalog, CatalogError, CatalogOptions};
 use crate::config::FlushAcks;
 use crate::coordinator::OffsetsPartition;
 use crate::log::{
-    self, CleanShutdownMarks, DirCheckpoints, DirState, LoadError, LoadOptions, LoadedLog, LogScanner,
+    self, CleanShutdownMarks, DirCheckpoints, DirState, HOW_TO_GO_ON, LoadError, LoadOptions, LoadedLog, LogScanner,
     PartitionOffsets,
     names::{self, DirKind},
 };
 use crate::runtime::{clock, fs};
 use crate::shard::cluster_view::ClusterView;
 use crate::shard::{OFFSETS_TOPIC, log_config};
-use crate::types::{LeaderEpoch, PartitionId, ShardId, TopicPartition};
+use crate::types::{LeaderEpoch, Offset, PartitionId, ShardId, TopicPartition};
 
 use super::{Start, StartError};
 
@@ -74,7 +74,8 @@ pub fn load(start: &Start) -> Result<Found, StartError> {
     if !state.clean && !options.is_empty() {
         tracing::info!("The last stop was not clean: recovering {} partitions", options.len());
     }
-    let (logs, offline) = load_logs(start, &options)?;
+    let (mut logs, mut offline) = load_logs(start, &options)?;
+    lower_stale_watermarks(&checkpoints, &logs).map_err(failed)?;
     marks.loaded(commit_reach_bytes(start)).map_err(failed)?;
     if !state.clean {
         // All of it is on the device: should this run end in a crash soon, the next start need not look again.
@@ -88,7 +89,7 @@ pub fn load(start: &Start) -> Result<Found, StartError> {
         }));
         checkpoints.write().map_err(failed)?;
     }
-    let coordinators = load_offsets(start, &view, &logs)?;
+    let coordinators = load_offsets(start, &view, &mut logs, &mut offline);
     Ok(Found {
         marks,
         checkpoints: Arc::new(checkpoints),
@@ -161,6 +162,7 @@ fn load_options(
                 config,
                 clean: state.clean,
                 recovery_point: known.recovery_point,
+                flushed_offset: state.flushed_offset(known.high_watermark),
                 log_start_offset: known.log_start_offset,
                 leader_epoch: topic.partition(partition).map_or(LeaderEpoch(i32::MAX), |image| image.leader_epoch),
                 adopted,
@@ -205,7 +207,7 @@ fn load_logs(start: &Start, options: &[LoadOptions]) -> Result<Loaded, StartErro
             // A full disk is no failure of a partition, and later there may be room.
             Err(error) if error.is_disk_full() => return Err(load_error(&start.directory.path, error)),
             Err(error) => {
-                tracing::error!(partition = %options.topic_partition, "{error}; the partition stays offline");
+                tracing::error!(partition = %options.topic_partition, "{error}; the partition stays offline{HOW_TO_GO_ON}");
                 offline.push((id, options.topic_partition.clone(), error.to_string()));
             }
         }
@@ -228,33 +230,71 @@ fn telling<T>(done: &AtomicUsize, total: usize, load: impl FnOnce() -> T) -> T {
     })
 }
 
-/// Replays the partitions of `__consumer_offsets`.
+/// High watermarks above their logs' ends, of a run that did not flush, are lowered before this run is told to be the
+/// last: what they say of it counts for flushed.
+fn lower_stale_watermarks(
+    checkpoints: &DirCheckpoints,
+    logs: &HashMap<PartitionId, LoadedLog>,
+) -> Result<(), LoadError> {
+    let stale = logs.values().filter(|log| log.damage.is_none()).filter_map(|log| {
+        let known = checkpoints.get(&log.topic_partition);
+        (known.high_watermark > log.log_end_offset)
+            .then(|| (log.topic_partition.clone(), PartitionOffsets { high_watermark: log.log_end_offset, ..known }))
+    });
+    let stale: Vec<_> = stale.collect();
+    if stale.is_empty() {
+        return Ok(());
+    }
+    checkpoints.update(stale);
+    checkpoints.write()
+}
+
+/// Replays the partitions of `__consumer_offsets`. One that cannot be replayed goes offline, alone.
 fn load_offsets(
     start: &Start,
     view: &Arc<ClusterView>,
-    logs: &HashMap<PartitionId, LoadedLog>,
-) -> Result<HashMap<i32, OffsetsPartition>, StartError> {
+    logs: &mut HashMap<PartitionId, LoadedLog>,
+    offline: &mut Vec<(PartitionId, TopicPartition, String)>,
+) -> HashMap<i32, OffsetsPartition> {
     let mut coordinators = HashMap::new();
-    let Some(topic) = view.topic(OFFSETS_TOPIC) else { return Ok(coordinators) };
+    let Some(topic) = view.topic(OFFSETS_TOPIC) else { return coordinators };
     for partition in 0..topic.partition_count() {
         let id = PartitionId { topic_id: topic.id, partition };
         let Some(loaded) = logs.get(&id).filter(|loaded| loaded.damage.is_none()) else { continue };
         let mut state = OffsetsPartition::new(start.config.offsets.metadata_bytes_max);
-        if loaded.log_end_offset > loaded.log_start_offset {
-            let damaged = |what: String| StartError::Damaged { path: loaded.dir.clone(), what };
-            let mut scanner = LogScanner::open(&loaded.dir, loaded.log_start_offset, loaded.log_end_offset)
-                .map_err(|error| damaged(error.to_string()))?;
-            while let Some((_, batch)) = scanner.next_batch().map_err(|error| damaged(error.to_string()))? {
-                state
-                    .load_batch(batch, |offset, problem| {
-                        tracing::warn!(partition, offset, "a record of {OFFSETS_TOPIC} is passed over: {problem}");
-                    })
-                    .map_err(|error| damaged(error.to_string()))?;
+        match replay_offsets(loaded, &mut state) {
+            Ok(()) => drop(coordinators.insert(partition, state)),
+            Err(sentence) => {
+                let name = loaded.topic_partition.clone();
+                tracing::error!(partition = %name, "{sentence}");
+                logs.remove(&id);
+                offline.push((id, name, sentence));
             }
         }
-        coordinators.insert(partition, state);
     }
-    Ok(coordinators)
+    coordinators
+}
+
+/// Takes all batches of a loaded partition into `state`.
+fn replay_offsets(loaded: &LoadedLog, state: &mut OffsetsPartition) -> Result<(), String> {
+    let partition = loaded.topic_partition.partition;
+    let mut next_offset = loaded.log_start_offset;
+    if loaded.log_end_offset <= next_offset {
+        return Ok(());
+    }
+    let damaged =
+        |offset: Offset, what: String| format!("{what}, offset {offset}; the partition stays offline{HOW_TO_GO_ON}");
+    let mut scanner = LogScanner::open(&loaded.dir, next_offset, loaded.log_end_offset)
+        .map_err(|error| damaged(next_offset, error.to_string()))?;
+    while let Some((header, batch)) = scanner.next_batch().map_err(|error| damaged(next_offset, error.to_string()))? {
+        let unreadable = |offset, problem| {
+            tracing::warn!(partition, offset, "a record of {OFFSETS_TOPIC} is passed over: {problem}");
+        };
+        let loaded = state.load_batch(batch, unreadable);
+        loaded.map_err(|error| damaged(header.base_offset, error.to_string()))?;
+        next_offset = header.next_offset();
+    }
+    Ok(())
 }
 
 /// Directories of partitions that the catalog does not know, as a deletion that a crash broke off leaves them, are

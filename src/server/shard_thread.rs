@@ -255,7 +255,10 @@ fn log_shard_options(seed: &ShardSeed) -> LogShardOptions {
 
 /// Feeds the directory's checkpoints, and has them written now and then.
 async fn keep_checkpoints(shard: Rc<Shard>) {
-    let interval = shard.config.log.recovery_point_checkpoint_interval;
+    let log = &shard.config.log;
+    // All files have one rhythm, the fastest that is asked for: a high watermark that was noted tells a damaged log from
+    // one with a torn tail.
+    let interval = log.recovery_point_checkpoint_interval.min(log.high_watermark_checkpoint_interval);
     let recovery_points = shard.log_shard.on_recovery_point();
     let mut next = recovery_points.listen();
     loop {

@@ -41,6 +41,7 @@ impl Shard {
                         topic_id: topic.id,
                         clean: true,
                         recovery_point: Offset::ZERO,
+                        flushed_offset: Offset(0),
                         log_start_offset: Offset::ZERO,
                         leader_epoch: LeaderEpoch(i32::MAX),
                         adopted: false,

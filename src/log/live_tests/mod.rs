@@ -63,6 +63,7 @@ pub(super) fn loaded(root: &Path, partition: i32, config: LogConfig, clean: bool
         config,
         clean,
         recovery_point: Offset(0),
+        flushed_offset: Offset(0),
         log_start_offset: Offset(0),
         leader_epoch: LeaderEpoch(i32::MAX),
         adopted: false,

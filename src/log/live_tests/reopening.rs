@@ -97,6 +97,7 @@ fn crashed(root: &Path, config: LogConfig, recovery_point: Offset) -> LoadedLog 
         config,
         clean: false,
         recovery_point,
+        flushed_offset: Offset(0),
         log_start_offset: Offset(0),
         leader_epoch: LeaderEpoch(i32::MAX),
         adopted: false,

@@ -302,8 +302,7 @@ impl Session {
             let started = Instant::now();
             sweep.advance(flushes.truth_before(moment.position, lies));
             let (survival, mut random) = moment.survival();
-            let sector_bytes = u64::from(recording.kind.sector_bytes);
-            let cut = sweep.cut(moment.position, survival, sector_bytes, &mut random);
+            let cut = sweep.cut(moment.position, survival, &recording.kind.atoms(), &mut random);
             let image = self.dir.join("images/disk");
             let _ = fs::remove_file(&image);
             cut.write_to(&image)?;
