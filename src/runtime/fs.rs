@@ -440,28 +440,21 @@ pub struct FileLock(#[allow(dead_code)] Flock<File>);
 /// lock are taken: flock, and the record lock that Java's `FileChannel.tryLock`, and so Apache Kafka, asks for.
 pub fn lock(path: &Path) -> io::Result<Option<FileLock>> {
     let file = open_file(path, OpenFlags { read: false, ..OpenFlags::CREATE })?;
-    let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => lock,
-        Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
-        Err((_, error)) => return Err(error.into()),
-    };
-    record_lock(lock, libc::F_WRLCK as i16)
+    take_lock(file, FlockArg::LockExclusiveNonblock, libc::F_WRLCK as i16)
 }
 
 /// Shares the lock of a file that is there, against those who take it alone, as a broker does; `None` if one has it.
 /// Needs no right to write.
 pub fn lock_shared(path: &Path) -> io::Result<Option<FileLock>> {
-    let file = open_file(path, OpenFlags::READ)?;
-    let lock = match Flock::lock(file, FlockArg::LockSharedNonblock) {
+    take_lock(open_file(path, OpenFlags::READ)?, FlockArg::LockSharedNonblock, libc::F_RDLCK as i16)
+}
+
+fn take_lock(file: File, how: FlockArg, kind: i16) -> io::Result<Option<FileLock>> {
+    let lock = match Flock::lock(file, how) {
         Ok(lock) => lock,
         Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
         Err((_, error)) => return Err(error.into()),
     };
-    record_lock(lock, libc::F_RDLCK as i16)
-}
-
-/// Takes the record lock too, of the whole file.
-fn record_lock(lock: Flock<File>, kind: i16) -> io::Result<Option<FileLock>> {
     let whole = libc::flock { l_type: kind, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 };
     match nix::fcntl::fcntl(lock.as_fd(), FcntlArg::F_OFD_SETLK(&whole)) {
         // A file system without record locks still has the other kind.
