@@ -7,6 +7,11 @@ use std::sync::Arc;
 
 use crate::types::{Offset, TopicId};
 
+/// Whether an operation met a full disk, or a quota used up.
+pub fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// An append, read or wait on a log that could not be done.
 #[derive(Clone, Debug)]
 pub enum LogError {
@@ -69,6 +74,13 @@ impl LoadError {
     pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LoadError {
         let path = path.to_owned();
         move |source| LoadError::Io { action, path, source }
+    }
+}
+
+impl LoadError {
+    /// Whether the disk was full, or the quota used up.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, LoadError::Io { source, .. } if is_disk_full(source))
     }
 }
 

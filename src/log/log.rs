@@ -19,6 +19,7 @@ use crate::types::{LeaderEpoch, Offset, TopicId, TopicPartition};
 use super::active_checkpoint::Stored;
 use super::appender::Done;
 use super::config::LogConfig;
+use super::disk_room::Claim;
 use super::epoch::LeaderEpochCache;
 use super::error::LogError;
 use super::file::File;
@@ -69,6 +70,7 @@ pub struct Log {
     pub(super) topic_id: TopicId,
     pub(super) dir: RefCell<Arc<Path>>,
     pub(super) config: RefCell<Rc<LogConfig>>,
+    pub(super) claim: Cell<Claim>,
     pub(super) offsets: OffsetState,
     pub(super) leader_epoch: Cell<LeaderEpoch>,
     pub(super) epochs: RefCell<LeaderEpochCache>,
@@ -141,6 +143,7 @@ impl Log {
             topic_id: loaded.topic_id,
             dir: RefCell::new(loaded.dir.into()),
             config: RefCell::new(Rc::new(loaded.config)),
+            claim: Cell::new(Claim::User),
             offsets: OffsetState::new(shard.options.flush_acks, loaded.log_start_offset, loaded.log_end_offset),
             leader_epoch: Cell::new(leader_epoch),
             epochs: RefCell::new(loaded.epochs),
@@ -221,6 +224,10 @@ impl Log {
     }
 
     fn check_open(self: &Rc<Self>) -> Result<(), LogError> {
+        if !self.shard.room.allows(self.claim.get()) {
+            self.shard.note_refused();
+            return Err(self.state_error().unwrap_or_else(|| self.shard.room.refusal()));
+        }
         let now_ms = wall_ms();
         match &mut *self.state.borrow_mut() {
             State::Open => return Ok(()),
@@ -515,7 +522,7 @@ impl Log {
                 return;
             }
             if !matches!(*state, State::Full { .. }) {
-                tracing::warn!("{}: the disk is full; appends are refused until there is room", self.topic_partition);
+                tracing::debug!("{}: the disk is full; appends are refused until there is room", self.topic_partition);
                 self.shard.count(|stats| stats.disk_full += 1);
                 self.shard.drop_spares();
             }
@@ -552,11 +559,7 @@ impl Log {
         if matches!(*self.state.borrow(), State::Poisoned { .. }) {
             return;
         }
-        tracing::error!(
-            "{}: {reason}. The partition takes no more appends; records acknowledged before are kept. \
-             Look at the device, then restart the broker",
-            self.topic_partition
-        );
+        self.note_poison(reason);
         self.shard.count(|stats| stats.poisoned += 1);
         let reason: Arc<str> = reason.into();
         *self.state.borrow_mut() = State::Poisoned { reason: Arc::clone(&reason) };

@@ -76,11 +76,14 @@ fn search(file: &RawFile, size: u64, from: u64, next: Continuation, first_only: 
         let wanted = (size - position.min(size)).min(READ_BYTES as u64) as usize;
         let count = fs::pread(file, buffer.get_mut(..wanted).unwrap_or_default(), position)?;
         let bytes = buffer.get(..count).unwrap_or_default();
-        if let Some(last) = bytes.iter().rposition(|&byte| byte != 0) {
-            behind.used_to = behind.used_to.max(position + last as u64 + 1);
+        let used = used_bytes(bytes);
+        if used > 0 {
+            behind.used_to = behind.used_to.max(position + used as u64);
         }
         let mut at = 0;
-        while let Some((found, header)) = next_candidate(bytes, at) {
+        // No header begins in the zeros behind.
+        let searched = bytes.get(..bytes.len().min(used + BATCH_HEADER_BYTES)).unwrap_or_default();
+        while let Some((found, header)) = next_candidate(searched, at) {
             let start = position + found as u64;
             let end = start + header.size() as u64;
             at = found + 1;
@@ -116,6 +119,15 @@ impl Behind {
             self.stale = true;
         }
     }
+}
+
+/// Up to where bytes are not all zero. Most of what is looked at is room that was never used.
+fn used_bytes(bytes: &[u8]) -> usize {
+    const PIECE: usize = 256;
+    let pieces = bytes.rchunks(PIECE).take_while(|piece| piece.iter().fold(0, |any, byte| any | byte) == 0);
+    let zeros: usize = pieces.map(<[u8]>::len).sum();
+    let rest = bytes.get(..bytes.len() - zeros).unwrap_or_default();
+    rest.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1)
 }
 
 /// The next position in `bytes`, from `at` on, at which what might be a batch begins.

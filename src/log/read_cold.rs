@@ -107,6 +107,9 @@ impl Log {
                     return Ok(Some(ReadResult::of(vec![Chunk::Mem(content.slice(start..end))])));
                 }
                 Picked::Hidden => return Ok(Some(ReadResult::default())),
+                Picked::Before { end: 0 } if position < view.size => {
+                    return Err(self.corrupt(view, position, wanted.from, "the segment is shorter than its batches"));
+                }
                 Picked::Before { end } => position += end as u64,
                 Picked::Need { at, bytes } => {
                     position += at as u64;

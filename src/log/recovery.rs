@@ -25,7 +25,8 @@ use super::segment_scan::{Rules, ScannedSegment, Standing, Stop, scan_segment, s
 /// Where nothing is known about how far writes reach, this much behind a cut is looked at, for the report.
 const REPORTED_BYTES_MAX: u64 = 1 << 20;
 /// The indexes of a smaller active segment are sooner made anew than written.
-pub(super) const INDEXES_KEPT_FROM_BYTES: u64 = 16 << 20;
+/// (In tests so little that the power cuts of the simulated disk meet it.)
+pub(super) const INDEXES_KEPT_FROM_BYTES: u64 = if cfg!(test) { 30_000 } else { 16 << 20 };
 /// The size of an active segment is a multiple of this while it is preallocated, and of nothing when it is sealed.
 const BLOCK_BYTES: u64 = 4096;
 

@@ -219,8 +219,6 @@ shard_metrics! {
         fetch_sessions = "kafka_server_fetchsessioncache_numincrementalfetchsessions";
         /// Partitions of this broker.
         partitions = "kafka_server_replicamanager_partitioncount";
-        /// Partitions that are offline because their storage failed.
-        offline_partitions = "kafka_server_replicamanager_offlinereplicacount";
         /// Topics of this broker.
         topics = "kafka_controller_kafkacontroller_globaltopiccount";
         /// Whether this broker is the controller.

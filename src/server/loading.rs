@@ -3,7 +3,9 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use crate::catalog::features::{CATALOG_FEATURES, FORMAT_LEVELS};
 use crate::catalog::quorum::ControllerEndpoint;
@@ -31,8 +33,8 @@ fn commit_reach_bytes(start: &Start) -> u64 {
     log::COMMIT_REACH_BYTES + start.config.network.request_bytes_max as u64
 }
 
-/// Partitions that take longer than this to load are worth a line about how far it is.
-const PROGRESS_AFTER_MS: i64 = 1000;
+/// Where loading takes longer than this there is a line about how far it is, and another each time.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// All that was found.
 pub struct Found {
@@ -54,6 +56,8 @@ pub fn load(start: &Start) -> Result<Found, StartError> {
     let state = marks.begin(commit_reach_bytes(start)).map_err(failed)?;
     let loaded = Catalog::bootstrap_or_load(&catalog_options(start, state)).map_err(|error| match error {
         CatalogError::NodeId { path, stored, configured } => StartError::NodeIdDiffers { path, stored, configured },
+        CatalogError::Io { path, source, .. } => StartError::storage(path, source),
+        CatalogError::Load(error) => load_error(directory, error),
         other => StartError::Damaged { path: directory.clone(), what: other.to_string() },
     })?;
     let (checkpoints, malformed) = DirCheckpoints::open(directory).map_err(failed)?;
@@ -70,9 +74,21 @@ pub fn load(start: &Start) -> Result<Found, StartError> {
     if !state.clean && !options.is_empty() {
         tracing::info!("The last stop was not clean: recovering {} partitions", options.len());
     }
-    let (mut logs, mut offline) = load_logs(start, &options);
+    let (mut logs, mut offline) = load_logs(start, &options)?;
     lower_stale_watermarks(&checkpoints, &logs).map_err(failed)?;
     marks.loaded(commit_reach_bytes(start)).map_err(failed)?;
+    if !state.clean {
+        // All of it is on the device: should this run end in a crash soon, the next start need not look again.
+        checkpoints.update(logs.values().filter(|log| log.damage.is_none()).map(|log| {
+            let offsets = PartitionOffsets {
+                recovery_point: log.recovery_point,
+                log_start_offset: log.log_start_offset,
+                high_watermark: log.log_end_offset,
+            };
+            (log.topic_partition.clone(), offsets)
+        }));
+        checkpoints.write().map_err(failed)?;
+    }
     let coordinators = load_offsets(start, &view, &mut logs, &mut offline);
     Ok(Found {
         marks,
@@ -167,20 +183,11 @@ fn load_threads(cores: usize) -> usize {
 
 type Loaded = (HashMap<PartitionId, LoadedLog>, Vec<(PartitionId, TopicPartition, String)>);
 
-fn load_logs(start: &Start, options: &[LoadOptions]) -> Loaded {
-    let began = clock::wall_ms();
-    let told = std::sync::atomic::AtomicI64::new(began);
+fn load_logs(start: &Start, options: &[LoadOptions]) -> Result<Loaded, StartError> {
     let total = options.len();
-    let results = log::load_all(options, load_threads(start.cores.len()), |done| {
-        let now = clock::wall_ms();
-        let last = told.load(std::sync::atomic::Ordering::Relaxed);
-        if now - last >= PROGRESS_AFTER_MS
-            && told
-                .compare_exchange(last, now, std::sync::atomic::Ordering::Relaxed, std::sync::atomic::Ordering::Relaxed)
-                .is_ok()
-        {
-            tracing::info!("Loading partitions: {done} of {total}");
-        }
+    let done = AtomicUsize::new(0);
+    let results = telling(&done, total, || {
+        log::load_all(options, load_threads(start.cores.len()), |so_far| done.store(so_far, Ordering::Relaxed))
     });
     let mut logs = HashMap::with_capacity(total);
     let mut offline = Vec::new();
@@ -197,13 +204,30 @@ fn load_logs(start: &Start, options: &[LoadOptions]) -> Loaded {
                 }
                 logs.insert(id, loaded);
             }
+            // A full disk is no failure of a partition, and later there may be room.
+            Err(error) if error.is_disk_full() => return Err(load_error(&start.directory.path, error)),
             Err(error) => {
                 tracing::error!(partition = %options.topic_partition, "{error}; the partition stays offline{HOW_TO_GO_ON}");
                 offline.push((id, options.topic_partition.clone(), error.to_string()));
             }
         }
     }
-    (logs, offline)
+    Ok((logs, offline))
+}
+
+/// Runs `load` and says every second how far it has come.
+fn telling<T>(done: &AtomicUsize, total: usize, load: impl FnOnce() -> T) -> T {
+    let (ended, end) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            while end.recv_timeout(PROGRESS_EVERY) == Err(mpsc::RecvTimeoutError::Timeout) {
+                tracing::info!("Loading partitions: {} of {total}", done.load(Ordering::Relaxed));
+            }
+        });
+        let loaded = load();
+        drop(ended);
+        loaded
+    })
 }
 
 /// High watermarks above their logs' ends, of a run that did not flush, are lowered before this run is told to be the

@@ -12,6 +12,7 @@ mod exit;
 mod loading;
 mod logging;
 mod notify;
+mod reserve;
 mod service;
 mod shard_thread;
 

@@ -9,15 +9,19 @@ use std::time::Duration;
 use crate::api::{Addresses, Api, Door};
 use crate::catalog::{Catalog, LastRun};
 use crate::config::{self, BrokerConfig};
-use crate::log::{DirCheckpoints, FlushAcks, IoMode, LoadedLog, Log, LogShard, LogShardOptions, PartitionOffsets};
+use crate::log::{
+    Claim, DirCheckpoints, DiskRoom, FlushAcks, IoMode, LoadError, LoadedLog, Log, LogShard, LogShardOptions,
+    PartitionOffsets, with_room,
+};
 use crate::metrics::{Metrics, ShardMetrics};
 use crate::net::{Gate, Net, NetOptions};
+use crate::runtime::file::RawFile;
 use crate::runtime::mesh::Endpoint as MeshEndpoint;
 use crate::runtime::net::{BindOptions, TcpListener};
 use crate::runtime::sync::channel;
 use crate::runtime::{self, FeatureSet, Runtime, RuntimeOptions};
 use crate::shard::cluster_view::ClusterView;
-use crate::shard::controller::Controller;
+use crate::shard::controller::{Controller, NotWritten};
 use crate::shard::{Parcel, Shard, ShardStart, offsets_of};
 use crate::types::ShardId;
 
@@ -39,6 +43,9 @@ pub struct ShardSeed {
     pub block_bytes: u64,
     pub descriptors_max: usize,
     pub mesh: MeshEndpoint<Parcel>,
+    /// The locked file of the data directory, for the ring to hold.
+    pub lock: RawFile,
+    pub room: Arc<DiskRoom>,
     pub checkpoints: Arc<DirCheckpoints>,
     pub share: ShardShare,
     pub metrics: Arc<Metrics>,
@@ -57,8 +64,10 @@ pub enum Told {
     /// Shard 0 has opened the catalog's epoch: the view with which all shards open their partitions.
     Begun(Arc<ClusterView>),
     Serving,
-    /// All logs are closed.
-    Closed,
+    /// All logs are closed, so many of them not as a clean stop would have it.
+    Closed {
+        failed: usize,
+    },
     /// Shard 0 has written its last words.
     /// With the broker's epoch, and the view that was the last.
     Ended(LastRun, i64, Arc<ClusterView>),
@@ -95,6 +104,9 @@ pub fn run(
         Ok(runtime) => runtime,
         Err(error) => return tell(Told::Failed(StartError::Ring(error))),
     };
+    if let Err(error) = runtime.hold(&seed.lock) {
+        tracing::warn!("the ring cannot hold the lock of the data directory: {error}");
+    }
     runtime.block_on(async {
         let log_shard = LogShard::new(log_shard_options(&seed));
         let controller = match begin(controller, &log_shard).await {
@@ -162,15 +174,15 @@ pub fn run(
             match order {
                 Order::Close => {
                     server.drain(DRAIN_MAX).await;
-                    close(&shard).await;
-                    tell(Told::Closed);
+                    let failed = close(&shard).await;
+                    tell(Told::Closed { failed });
                     // Others may still ask this shard: it serves them until the end.
                 }
                 Order::End => {
                     if let Some(controller) = &controller {
                         match end(controller, &seed.checkpoints).await {
                             Ok((last_run, epoch)) => tell(Told::Ended(last_run, epoch, shard.view())),
-                            Err(what) => tell(Told::Failed(StartError::Internal { what })),
+                            Err(what) => tell(Told::Failed(StartError::NotClean { what })),
                         }
                     }
                     break;
@@ -191,8 +203,12 @@ async fn begin(seed: Option<ControllerSeed>, log_shard: &Rc<LogShard>) -> Result
         return Err(StartError::Damaged { path: dir, what: damage.to_string() });
     }
     let log = Log::open(seed.log, log_shard, epoch);
+    log.set_claim(Claim::Core);
     let controller = Controller::new(seed.catalog, log);
-    let image = controller.begin(&seed.registration).await.map_err(|what| StartError::Damaged { path: dir, what })?;
+    let image = controller.begin(&seed.registration).await.map_err(|error| match error {
+        NotWritten::DiskFull => StartError::DiskFull { path: dir },
+        NotWritten::Other(what) => StartError::Damaged { path: dir, what },
+    })?;
     Ok(Some((controller, image)))
 }
 
@@ -231,6 +247,7 @@ fn log_shard_options(seed: &ShardSeed) -> LogShardOptions {
         tail_bytes_max: seed.config.log.tail_memory_bytes / shards,
         descriptors_max: seed.descriptors_max,
         block_bytes: seed.block_bytes,
+        room: Arc::clone(&seed.room),
         recycled_segments_max: seed.config.log.recycled_segments_max,
         ..LogShardOptions::default()
     }
@@ -252,8 +269,14 @@ async fn keep_checkpoints(shard: Rc<Shard>, metrics: Arc<ShardMetrics>) {
         note_offsets(&shard);
         note_damage(&shard, &metrics);
         if moved || shard.id == ShardId(0) {
-            let checkpoints = Arc::clone(&shard.checkpoints);
-            if let Err(error) = runtime::offload(move || checkpoints.write()).await {
+            let room = &shard.log_shard.options().room;
+            let written = with_room(room, LoadError::is_disk_full, || {
+                let checkpoints = Arc::clone(&shard.checkpoints);
+                move || checkpoints.write()
+            });
+            if room.lost().is_none()
+                && let Err(error) = written.await
+            {
                 tracing::error!("the checkpoints of the data directory cannot be written: {error}");
             }
         }
@@ -272,24 +295,32 @@ fn note_offsets(shard: &Rc<Shard>) {
     shard.checkpoints.update(offsets);
 }
 
-async fn close(shard: &Rc<Shard>) {
+/// Closes all logs. Answers how many could not be.
+async fn close(shard: &Rc<Shard>) -> usize {
     let closing: Vec<_> = shard
         .partitions()
         .into_iter()
         .map(|partition| {
+            let log_shard = Rc::clone(&shard.log_shard);
             runtime::spawn(async move {
-                if let Err(error) = partition.log.close().await {
+                let closed = partition.log.close().await;
+                if let Err(error) = &closed
+                    && log_shard.may_tell()
+                {
                     tracing::error!(partition = %partition.name, "the log could not be closed cleanly: {error}");
                 }
+                closed.is_ok()
             })
         })
         .collect();
+    let mut failed = 0;
     for task in closing {
-        task.await;
+        failed += usize::from(!task.await);
     }
     // What waited for its removal does not wait for the next start.
     shard.log_shard.empty_graves().await;
     note_offsets(shard);
+    failed
 }
 
 async fn end(controller: &Rc<Controller>, checkpoints: &Arc<DirCheckpoints>) -> Result<(LastRun, i64), String> {

@@ -115,7 +115,8 @@ impl Shard {
                     ReadOutcome::failed(self.missing(item.partition))
                 }
                 Err(ReadError::Log(error)) => {
-                    if !matches!(error, LogError::Corrupt { .. }) {
+                    // What is corrupt is told where it is found.
+                    if !matches!(error, LogError::Corrupt { .. }) && self.log_shard.may_tell() {
                         tracing::error!(partition = %partition.name, "a read failed: {error}");
                     }
                     ReadOutcome::failed(storage_code(&error))
@@ -157,7 +158,8 @@ impl Shard {
                 Err(Ok(code)) => failed(code),
                 Err(Err(_)) if self.partition(item.partition).is_none() => failed(self.missing(item.partition)),
                 Err(Err(error)) => {
-                    if !matches!(error, LogError::Corrupt { .. }) {
+                    // What is corrupt is told where it is found.
+                    if !matches!(error, LogError::Corrupt { .. }) && self.log_shard.may_tell() {
                         tracing::error!(partition = %partition.name, "an offset lookup failed: {error}");
                     }
                     failed(storage_code(&error))

@@ -2,6 +2,7 @@
 
 mod append;
 mod faults;
+mod full_disk;
 mod reading;
 mod recycling;
 mod reopening;

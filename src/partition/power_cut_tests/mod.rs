@@ -36,26 +36,41 @@ fn scratch() -> PathBuf {
 #[derive(Default)]
 struct Figures {
     cuts: AtomicU64,
+    recycled: AtomicU64,
     events: AtomicU64,
 }
 
-/// The world and the disk when the run was ended before event `at`.
-fn end(record: &Record, before: &World, at: usize, ending: Ending, random: &mut StdRng) -> (DiskModel, World) {
-    let mut disk = record.disk.clone();
-    let mut world = before.clone();
-    world.stopped &= at == 0;
-    for event in &record.events[..at] {
-        match event {
-            Event::Mark(mark) => world.apply(&record.marks[*mark]),
-            event => disk.apply(event),
-        }
+/// A run's record, gone through once from its beginning.
+struct Replay<'a> {
+    record: &'a Record,
+    disk: DiskModel,
+    world: World,
+    at: usize,
+}
+
+impl<'a> Replay<'a> {
+    fn new(record: &'a Record, before: &World) -> Replay<'a> {
+        Replay { record, disk: record.disk.clone(), world: before.clone(), at: 0 }
     }
-    world.ended(ending);
-    let disk = match ending {
-        Ending::PowerCut => disk.power_cut(random),
-        Ending::Kill => disk.kill(random),
-    };
-    (disk, world)
+
+    /// The disk and the world when the run was ended before event `at`.
+    fn end(&mut self, at: usize, ending: Ending, random: &mut StdRng) -> (DiskModel, World) {
+        self.world.stopped &= at == 0 || self.at > 0;
+        for event in &self.record.events[self.at..at] {
+            match event {
+                Event::Mark(mark) => self.world.apply(&self.record.marks[*mark]),
+                event => self.disk.apply(event),
+            }
+        }
+        self.at = at;
+        let mut world = self.world.clone();
+        world.ended(ending);
+        let disk = match ending {
+            Ending::PowerCut => self.disk.power_cut(random),
+            Ending::Kill => self.disk.kill(random),
+        };
+        (disk, world)
+    }
 }
 
 /// One chain of runs.
@@ -66,28 +81,41 @@ fn chain(seed: u64, figures: &Figures) -> Result<(), String> {
     let mut world = World::new(setup.partitions);
     let mut ending = Ending::PowerCut;
     let mut last: Option<(Record, usize)> = None;
-    for length in 0..random.random_range(2..=4) {
+    for length in 0..random.random_range(2..=3) {
         let in_this = |what: String| format!("run {length}: {what}\n{setup:?}");
-        let record =
-            on_fresh_directory(|root| run(&setup, root, &disk, &world, ending, random.random())).map_err(in_this)?;
+        let record = on_fresh_directory(|root| run(&setup, root, &disk, &world, ending, random.random()));
+        let record = record.map_err(|what| {
+            if let Some((record, at)) = &last {
+                show(record, *at);
+            }
+            in_this(what)
+        })?;
         figures.events.fetch_add(record.events.len() as u64, Ordering::Relaxed);
-        // Cuts beside the chain's own: a start is all that is tried on them.
-        for _ in 0..random.random_range(1..=2) {
-            let (at, how) = moment(&record, &mut random);
-            let (disk, world) = end(&record, &world, at, how, &mut random);
-            let idle = Setup { steps: 0, ..setup.clone() };
+        figures.recycled.fetch_add(record.recycled_segments, Ordering::Relaxed);
+        let mut moments = [moment(&record, &mut random), moment(&record, &mut random)];
+        moments.sort_unstable_by_key(|(at, _)| *at);
+        let goes_on = random.random_range(0..moments.len());
+        let mut replay = Replay::new(&record, &world);
+        let mut next = None;
+        for (number, (at, how)) in moments.into_iter().enumerate() {
             figures.cuts.fetch_add(1, Ordering::Relaxed);
+            let (disk, world) = replay.end(at, how, &mut random);
+            if number == goes_on {
+                next = Some((disk, world, how, at));
+                continue;
+            }
+            // Beside the chain: a start is all that is tried.
+            let idle = Setup { steps: 0, ..setup.clone() };
             on_fresh_directory(|root| run(&idle, root, &disk, &world, how, random.random())).map_err(|what| {
                 show(&record, at);
                 in_this(format!("{how:?} at event {at} of {}: {what}", record.events.len()))
             })?;
         }
-        let (at, how) = moment(&record, &mut random);
-        figures.cuts.fetch_add(1, Ordering::Relaxed);
-        (disk, world) = end(&record, &world, at, how, &mut random);
-        ending = how;
+        let at;
+        (disk, world, ending, at) = next.expect("the chain goes on with one of them");
         last = Some((record, at));
     }
+    drop(last);
     Ok(())
 }
 
@@ -172,9 +200,10 @@ fn what_was_promised_outlives_any_power_cut() {
         }
     });
     eprintln!(
-        "{count} seeds from {first} on: {} cuts and kills of {} events, {:.1} s",
+        "{count} seeds from {first} on: {} cuts and kills, {} events, {} segments used again, {:.1} s",
         figures.cuts.load(Ordering::Relaxed),
         figures.events.load(Ordering::Relaxed),
+        figures.recycled.load(Ordering::Relaxed),
         began.elapsed().as_secs_f64()
     );
 }

@@ -35,6 +35,7 @@ pub struct Record {
     pub marks: Vec<Mark>,
     /// The events of the start come before this.
     pub started_at: usize,
+    pub recycled_segments: u64,
 }
 
 pub struct Run {
@@ -48,6 +49,7 @@ pub struct Run {
     random: RefCell<StdRng>,
     faults: Arc<FaultPlan>,
     started_at: Cell<usize>,
+    recycled_segments: Cell<u64>,
     wrong: RefCell<Option<String>>,
 }
 
@@ -92,6 +94,7 @@ pub fn run(
         random: RefCell::new(StdRng::seed_from_u64(!seed)),
         faults: Arc::new(FaultPlan::new()),
         started_at: Cell::new(usize::MAX),
+        recycled_segments: Cell::new(0),
         wrong: RefCell::default(),
     });
     let runtime = RUNTIME_OPTIONS.with(Runtime::new).map_err(|error| error.to_string())?;
@@ -107,7 +110,8 @@ pub fn run(
         return Err(wrong);
     }
     let started_at = run.started_at.get().min(events.len());
-    Ok(Record { disk: disk.clone(), events, marks: run.marks.take(), started_at })
+    let recycled_segments = run.recycled_segments.get();
+    Ok(Record { disk: disk.clone(), events, marks: run.marks.take(), started_at, recycled_segments })
 }
 
 impl Run {
@@ -119,8 +123,9 @@ impl Run {
             }
         });
         let marks = CleanShutdownMarks::new(&self.root);
-        let checkpoints = self.start(&marks, ending)?;
+        let (checkpoints, shard) = self.start(&marks, ending)?;
         self.work(&checkpoints).await?;
+        self.recycled_segments.set(shard.stats().recycled_segments);
         let stops = self.setup.steps.is_multiple_of(3);
         if stops {
             self.stop(&marks, &checkpoints).await?;
@@ -130,7 +135,11 @@ impl Run {
     }
 
     /// As `server::loading` and the shards do it, with the catalog's part made up.
-    fn start(self: &Rc<Self>, marks: &CleanShutdownMarks, ending: Ending) -> Result<Arc<DirCheckpoints>, String> {
+    fn start(
+        self: &Rc<Self>,
+        marks: &CleanShutdownMarks,
+        ending: Ending,
+    ) -> Result<(Arc<DirCheckpoints>, Rc<LogShard>), String> {
         let failed = |error: log::LoadError| format!("the start failed: {error}");
         let reach = self.setup.commit_reach_bytes();
         let state = marks.begin(reach).map_err(failed)?;
@@ -181,7 +190,7 @@ impl Run {
         self.started_at.set(self.disk.event_count());
         let run = Rc::downgrade(self);
         self.disk.set_onlooker(Some(Box::new(move || run.upgrade().map(|run| run.look()).unwrap_or_default())));
-        Ok(Arc::new(checkpoints))
+        Ok((Arc::new(checkpoints), shard))
     }
 
     fn mark(&self, mark: Mark) {

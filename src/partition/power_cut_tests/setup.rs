@@ -24,6 +24,7 @@ pub struct Setup {
     pub value_bytes_max: usize,
     /// How much is done in one run.
     pub steps: usize,
+    pub checkpoint_after_bytes: u64,
 }
 
 impl Setup {
@@ -60,6 +61,7 @@ impl Setup {
             equal_bytes: random.random_bool(0.4).then(|| random.random_range(1..=value_bytes_max)),
             value_bytes_max,
             steps: random.random_range(5..80),
+            checkpoint_after_bytes: *pick(random, &[2_000, 15_000, 128 << 20]),
         }
     }
 
@@ -73,6 +75,7 @@ impl Setup {
             commit: self.commit,
             recycled_segments_max: self.recycled_segments_max,
             recycled_bytes_min: 4096,
+            checkpoint_after_bytes: self.checkpoint_after_bytes,
             // Real time has no part in this.
             idle_truncate_after: Duration::from_secs(1_000_000),
             ..LogShardOptions::default()

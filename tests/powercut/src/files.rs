@@ -123,7 +123,7 @@ fn segment(log: &Path, base: i64) -> Result<i64> {
         at += size;
     }
     let index = fs::read(log.with_extension("index")).unwrap_or_default();
-    ensure!(index.len() % 8 == 0, "an index of {} bytes", index.len());
+    ensure!(index.len().is_multiple_of(8), "an index of {} bytes", index.len());
     let mut last = -1;
     for entry in index.chunks_exact(8) {
         let offset = base + i64::from(u32::from_be_bytes(entry[..4].try_into()?));
@@ -133,7 +133,7 @@ fn segment(log: &Path, base: i64) -> Result<i64> {
         last = i64::from(position);
     }
     let times = fs::read(log.with_extension("timeindex")).unwrap_or_default();
-    ensure!(times.len() % 12 == 0, "a time index of {} bytes", times.len());
+    ensure!(times.len().is_multiple_of(12), "a time index of {} bytes", times.len());
     let mut before = (i64::MIN, i64::MIN);
     for entry in times.chunks_exact(12) {
         let timestamp = i64::from_be_bytes(entry[..8].try_into()?);

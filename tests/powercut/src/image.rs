@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -17,6 +18,33 @@ use crate::oplog::{Event, OpLog};
 
 /// The image is copied in chunks of this size, those without a write left out.
 const CHUNK_BYTES: usize = 64 * 1024;
+
+/// What a medium writes whole or not at all.
+#[derive(Clone, Debug)]
+pub struct Atoms {
+    pub sector_bytes: u64,
+    /// A range that is whole besides. ext4 takes it for granted that its superblock of 1 KiB is: it is written in place,
+    /// and not mounted when its checksum fails.
+    pub whole: Option<Range<u64>>,
+}
+
+impl Atoms {
+    /// The pieces in which a range arrives, as start and length.
+    fn of(&self, offset: u64, len: u64) -> Vec<(u64, u64)> {
+        let mut pieces = Vec::new();
+        let mut at = offset;
+        while at < offset + len {
+            let end = match &self.whole {
+                Some(whole) if whole.contains(&at) => whole.end,
+                _ => (at / self.sector_bytes + 1) * self.sector_bytes,
+            };
+            let end = end.min(offset + len);
+            pieces.push((at, end - at));
+            at = end;
+        }
+        pieces
+    }
+}
 
 /// Which of the unflushed versions a cut leaves.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -115,7 +143,7 @@ impl<'a> Sweep<'a> {
     }
 
     /// The disk as a cut at `position` leaves it. Flushes between where the sweep is and `position` were lies.
-    pub fn cut(&self, position: usize, survival: Survival, sector_bytes: u64, random: &mut StdRng) -> Cut<'_> {
+    pub fn cut(&self, position: usize, survival: Survival, atoms: &Atoms, random: &mut StdRng) -> Cut<'_> {
         let mut pending: Vec<u64> = self.pending.iter().map(|pending| pending.at).collect();
         let later = self.at..position.max(self.at);
         pending.extend(
@@ -123,7 +151,7 @@ impl<'a> Sweep<'a> {
                 .filter(|at| matches!(self.log.events[*at], Event::Write { .. } | Event::Zero { .. }))
                 .map(|at| at as u64),
         );
-        let patches = choose(self.log, &pending, survival, sector_bytes, random);
+        let patches = choose(self.log, &pending, survival, atoms, random);
         Cut { sweep: self, unflushed: pending.len(), patches }
     }
 }
@@ -143,7 +171,7 @@ struct Patch {
     len: u64,
 }
 
-fn choose(log: &OpLog, pending: &[u64], survival: Survival, sector_bytes: u64, random: &mut StdRng) -> Vec<Patch> {
+fn choose(log: &OpLog, pending: &[u64], survival: Survival, atoms: &Atoms, random: &mut StdRng) -> Vec<Patch> {
     let whole = |at: u64| {
         let (offset, len) = range(log, at);
         Patch { at, offset, len }
@@ -159,7 +187,7 @@ fn choose(log: &OpLog, pending: &[u64], survival: Survival, sector_bytes: u64, r
         Survival::Writes(share) => all().filter(|_| random.random_bool(share)).collect(),
         Survival::OnlyOne | Survival::AllButOne => {
             let one = random.random_range(0..pending.len());
-            let (keep, lose) = split(whole(pending[one]), sector_bytes, random);
+            let (keep, lose) = split(whole(pending[one]), atoms, random);
             let part = if survival == Survival::OnlyOne { keep } else { lose };
             let others = |n: &usize| survival == Survival::AllButOne && *n != one;
             let mut patches = Vec::new();
@@ -173,15 +201,15 @@ fn choose(log: &OpLog, pending: &[u64], survival: Survival, sector_bytes: u64, r
             patches
         }
         Survival::Sectors(share) => {
-            let mut versions: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+            let mut versions: BTreeMap<(u64, u64), Vec<u64>> = BTreeMap::new();
             for at in pending {
                 let (offset, len) = range(log, *at);
-                for sector in offset / sector_bytes..(offset + len).div_ceil(sector_bytes) {
-                    versions.entry(sector).or_default().push(*at);
+                for piece in atoms.of(offset, len) {
+                    versions.entry(piece).or_default().push(*at);
                 }
             }
             let mut patches = Vec::new();
-            for (sector, versions) in versions {
+            for ((offset, len), versions) in versions {
                 let newest = versions.len() - 1;
                 let kept = if random.random_bool(share) {
                     Some(newest)
@@ -190,7 +218,7 @@ fn choose(log: &OpLog, pending: &[u64], survival: Survival, sector_bytes: u64, r
                     random.random_range(0..=newest).checked_sub(1)
                 };
                 if let Some(kept) = kept {
-                    patches.push(Patch { at: versions[kept], offset: sector * sector_bytes, len: sector_bytes });
+                    patches.push(Patch { at: versions[kept], offset, len });
                 }
             }
             patches
@@ -199,14 +227,12 @@ fn choose(log: &OpLog, pending: &[u64], survival: Survival, sector_bytes: u64, r
 }
 
 /// A write in two: some of its sectors and the rest, at times all and nothing.
-fn split(whole: Patch, sector_bytes: u64, random: &mut StdRng) -> (Vec<Patch>, Vec<Patch>) {
+fn split(whole: Patch, atoms: &Atoms, random: &mut StdRng) -> (Vec<Patch>, Vec<Patch>) {
     if random.random_bool(0.3) {
         return (vec![whole], Vec::new());
     }
     let (mut keep, mut lose) = (Vec::new(), Vec::new());
-    for sector in 0..whole.len.div_ceil(sector_bytes) {
-        let offset = whole.offset + sector * sector_bytes;
-        let len = sector_bytes.min(whole.offset + whole.len - offset);
+    for (offset, len) in atoms.of(whole.offset, whole.len) {
         let part = Patch { at: whole.at, offset, len };
         if random.random_bool(0.5) { keep.push(part) } else { lose.push(part) }
     }
@@ -230,19 +256,16 @@ impl Cut<'_> {
     fn for_each(&self, mut write: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
         static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
         for patch in &self.patches {
-            match self.sweep.log.events[patch.at as usize] {
-                Event::Write { offset, data_at, .. } => {
-                    write(patch.offset, self.sweep.log.bytes(data_at + patch.offset - offset, patch.len))?;
-                }
-                _ => {
-                    let mut offset = patch.offset;
-                    let end = patch.offset + patch.len;
-                    while offset < end {
-                        let len = (end - offset).min(CHUNK_BYTES as u64);
-                        write(offset, &ZEROS[..len as usize])?;
-                        offset += len;
-                    }
-                }
+            if let Event::Write { offset, data_at, .. } = self.sweep.log.events[patch.at as usize] {
+                write(patch.offset, self.sweep.log.bytes(data_at + patch.offset - offset, patch.len))?;
+                continue;
+            }
+            let mut offset = patch.offset;
+            let end = patch.offset + patch.len;
+            while offset < end {
+                let len = (end - offset).min(CHUNK_BYTES as u64);
+                write(offset, &ZEROS[..len as usize])?;
+                offset += len;
             }
         }
         Ok(())
@@ -312,6 +335,7 @@ mod tests {
     use super::*;
 
     const SECTOR: u64 = 512;
+    const SECTORS: Atoms = Atoms { sector_bytes: SECTOR, whole: None };
 
     fn sector(of: u8) -> Vec<u8> {
         vec![of; SECTOR as usize]
@@ -345,7 +369,7 @@ mod tests {
             let mut sweep = Sweep::new(&log, vec![0; 4 * SECTOR as usize]);
             sweep.advance(flushes.truth_before(position, lies));
             let survival = Survival::random(&mut random);
-            let image = sweep.cut(position, survival, SECTOR, &mut random).to_vec();
+            let image = sweep.cut(position, survival, &SECTORS, &mut random).to_vec();
             assert!(image.chunks(SECTOR as usize).all(|sector| sector.iter().all(|byte| *byte == sector[0])));
             found.insert(image.chunks(SECTOR as usize).map(|sector| sector[0]).collect());
         }
@@ -386,7 +410,14 @@ mod tests {
         };
         let mut random = StdRng::seed_from_u64(1);
         let left: HashSet<u8> =
-            (0..200).map(|_| sweep.cut(2, Survival::Sectors(0.4), SECTOR, &mut random).to_vec()[0]).collect();
+            (0..200).map(|_| sweep.cut(2, Survival::Sectors(0.4), &SECTORS, &mut random).to_vec()[0]).collect();
         assert_eq!(left, HashSet::from([9, 1, 2]));
+    }
+
+    #[test]
+    fn a_superblock_is_written_whole() {
+        let atoms = Atoms { sector_bytes: 512, whole: Some(1024..2048) };
+        assert_eq!(atoms.of(0, 3072), [(0, 512), (512, 512), (1024, 1024), (2048, 512), (2560, 512)]);
+        assert_eq!(atoms.of(4096, 1024), [(4096, 512), (4608, 512)]);
     }
 }

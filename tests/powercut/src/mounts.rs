@@ -176,7 +176,7 @@ pub fn remove_leftovers(work: &Path) -> Result<()> {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let Some(pid) = name.strip_prefix("pid-") else { continue };
-        if Path::new(&format!("/proc/{pid}")).exists() {
+        if fs::read_link(format!("/proc/{pid}/exe")).is_ok() {
             continue;
         }
         let prefix = entry.path().to_string_lossy().into_owned();

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::broker::{self, Broker, free_address};
 use crate::device::RecordedDisk;
 use crate::facts::{self, Notebook, Noted};
+use crate::image::Atoms;
 use crate::load::Load;
 use crate::mounts::{FileSystem, LoopDevice, run};
 use crate::oplog::OpLog;
@@ -43,6 +44,19 @@ pub struct Kind {
     pub retention_bytes: Option<u64>,
     /// Where the broker was ready for the first time.
     pub ready_at: u64,
+}
+
+impl Kind {
+    /// What a cut leaves whole: the device's blocks, as far as the file system can stand it. XFS takes it for granted
+    /// that its own blocks are: it replays its log over those only that are older by their first sector, and refuses one
+    /// of which the first sector is new and another old.
+    pub fn atoms(&self) -> Atoms {
+        let sector_bytes = u64::from(self.sector_bytes);
+        match self.file_system {
+            FileSystem::Ext4 => Atoms { sector_bytes, whole: Some(1024..2048) },
+            FileSystem::Xfs | FileSystem::Btrfs => Atoms { sector_bytes: sector_bytes.max(4096), whole: None },
+        }
+    }
 }
 
 pub struct Recording {

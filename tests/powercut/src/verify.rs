@@ -19,6 +19,8 @@ const AFTERWARDS: u64 = 0xffff << 48;
 /// What is still there of a partition whose start retention moved may be less than the limit by what was in flight.
 const RETENTION_SLACK_BYTES: u64 = 256 * 1024;
 
+const OFFSET_OUT_OF_RANGE: i16 = 1;
+
 type Place<'a> = (&'a str, i32);
 
 /// What has to hold at a position, from what was noted until then.
@@ -183,7 +185,7 @@ fn partition_of(
 ) -> Result<i64> {
     let name = format!("{topic}-{partition}");
     let place = payload::place(topic, partition);
-    let start = wire.list_offset(topic, partition, -2)?;
+    let mut start = wire.list_offset(topic, partition, -2)?;
     let end = wire.list_offset(topic, partition, -1)?;
     let mut next = start;
     let mut bytes = 0;
@@ -193,6 +195,17 @@ fn partition_of(
     while next < end {
         let mut fetched = wire.fetch(&[(topic.to_owned(), partition, next)], 0, FETCH_BYTES)?;
         let data = fetched.pop().context("an answer")?.data;
+        if data.error_code == OFFSET_OUT_OF_RANGE {
+            // Retention goes on meanwhile: what is left is read from its new start.
+            let moved = wire.list_offset(topic, partition, -2)?;
+            ensure!(moved > start, "nothing to read at {next}, between {start} and the end {end}");
+            (start, next, bytes) = (moved, moved, 0);
+            for id in std::mem::take(&mut there).into_values() {
+                ids.remove(&id);
+            }
+            last_of.clear();
+            continue;
+        }
         ensure!(data.error_code == 0, "fetching at {next}: error {}", data.error_code);
         let data = data.records.unwrap_or_default();
         bytes += data.len() as u64;

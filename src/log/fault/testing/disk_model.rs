@@ -193,6 +193,7 @@ impl DiskModel {
                 if *durable {
                     let mut covered = file.finished_resizes();
                     covered.push(seq);
+                    covered.sort_unstable();
                     file.flushed(&covered);
                 }
             }

@@ -154,12 +154,12 @@ impl FileModel {
         done.map(|pending| pending.seq).collect()
     }
 
-    /// A flush ends: what was done when it began is durable.
+    /// A flush ends: what was done when it began, in ascending order, is durable.
     pub fn flushed(&mut self, covered: &[u64]) {
         // Whatever came before a covered change of the same block, or of the size, is overtaken by it.
         let mut last_piece = BTreeMap::new();
         let mut last_resize = None;
-        for pending in self.pending.iter().filter(|pending| covered.contains(&pending.seq)) {
+        for pending in self.pending.iter().filter(|pending| covered.binary_search(&pending.seq).is_ok()) {
             match pending.change {
                 Change::Resize(_) => last_resize = Some(pending.seq),
                 Change::Piece { block, .. } => drop(last_piece.insert(block, pending.seq)),
