@@ -287,7 +287,6 @@ async fn keep_checkpoints(shard: Rc<Shard>, metrics: Arc<ShardMetrics>) {
 fn note_damage(shard: &Rc<Shard>, metrics: &ShardMetrics) {
     let damaged_reads = shard.log_shard.stats().damaged_reads;
     metrics.log_damaged_reads.add(damaged_reads - metrics.log_damaged_reads.get());
-    metrics.offline_partitions.set(shard.offline_count() as i64);
 }
 
 fn note_offsets(shard: &Rc<Shard>) {

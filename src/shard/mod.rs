@@ -126,11 +126,6 @@ impl Shard {
         self.offline.borrow().contains_key(&id)
     }
 
-    /// How many partitions of this shard are offline.
-    pub fn offline_count(&self) -> usize {
-        self.offline.borrow().len()
-    }
-
     /// A partition that could not be loaded, and why.
     pub fn set_offline(&self, id: PartitionId, why: String) {
         self.log_shard.options().room.metrics().add_offline_replicas(1);
