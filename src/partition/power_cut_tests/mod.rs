@@ -127,7 +127,7 @@ fn show(record: &Record, at: usize) {
     for (number, event) in record.events[..at].iter().enumerate() {
         match event {
             Event::Mark(mark) => {
-                eprintln!("{number}: {}", format!("{:?}", record.marks[*mark]).chars().take(120).collect::<String>())
+                eprintln!("{number}: {}", format!("{:?}", record.marks[*mark]).chars().take(120).collect::<String>());
             }
             Event::BeginWrite { write, node, position, data } => {
                 eprintln!("{number}: BeginWrite {write} of {} bytes at {position} of node {node}", data.len());
