@@ -183,6 +183,7 @@ fn load_log(options: &CatalogOptions, dir: &Path) -> Result<LoadedLog, CatalogEr
         clean: state.clean,
         // Kafka keeps no recovery point of this log, which is short.
         recovery_point: Offset::ZERO,
+        flushed_offset: Offset(0),
         log_start_offset: Offset::ZERO,
         leader_epoch: LeaderEpoch(i32::MAX),
         adopted: state.adopted,

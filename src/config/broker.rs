@@ -157,6 +157,8 @@ pub struct LogSettings {
     pub tail_memory_bytes: usize,
     /// `log.open.files.max`, over all shards; none derives it from the limit on open files.
     pub open_files_max: Option<usize>,
+    /// `log.reserve.bytes`; none for what fits the file system.
+    pub reserve_bytes: Option<u64>,
     /// `log.recycle.segments.max`, for each partition.
     pub recycled_segments_max: usize,
     /// `log.flush.offset.checkpoint.interval.ms`.
@@ -396,6 +398,7 @@ fn log(settings: &Settings) -> LogSettings {
         flush_acks: if settings.text("log.flush.acks") == "none" { FlushAcks::None } else { FlushAcks::All },
         tail_memory_bytes: settings.size("log.tail.memory.bytes"),
         open_files_max: settings.optional_integer("log.open.files.max").map(|files| files as usize),
+        reserve_bytes: settings.optional_integer("log.reserve.bytes").map(i64::unsigned_abs),
         recycled_segments_max: settings.size("log.recycle.segments.max"),
         recovery_point_checkpoint_interval: millis(settings, "log.flush.offset.checkpoint.interval.ms"),
         log_start_offset_checkpoint_interval: millis(settings, "log.flush.start.offset.checkpoint.interval.ms"),

@@ -14,6 +14,8 @@ use crate::runtime::file::AlignedBuf;
 use crate::runtime::{end_of_turn, spawn};
 use crate::types::Offset;
 
+use super::disk_room::Attempt;
+use super::error::is_disk_full;
 use super::file::{File, WriteData};
 use super::index::TimestampOffset;
 use super::log::Log;
@@ -142,6 +144,12 @@ impl Log {
         self.seal_finished();
         let shard = self.shard();
         let block = shard.options.block_bytes;
+        // A direct write goes into room that is there; a buffered one takes it.
+        let attempt = if shard.is_direct() || !self.has_placed() { None } else { self.begin_taking_room() };
+        if attempt.is_none() && !shard.is_direct() && self.has_placed() {
+            self.roll_back(None);
+            return;
+        }
         let sizes = shard.options.commit;
         let (commit, file, short, ahead) = {
             let mut live = self.live().borrow_mut();
@@ -200,12 +208,24 @@ impl Log {
         }
         self.committing().set(true);
         let writing = write(&file, std::mem::take(&mut commit.writes), block, commit.durable);
-        drop(spawn(Rc::clone(self).commit(commit, file, writing)));
+        drop(spawn(Rc::clone(self).commit(commit, file, writing, attempt)));
     }
 
-    async fn commit(self: Rc<Self>, commit: Commit, file: File, writing: impl Future<Output = io::Result<()>>) {
+    async fn commit(
+        self: Rc<Self>,
+        commit: Commit,
+        file: File,
+        writing: impl Future<Output = io::Result<()>>,
+        attempt: Option<Attempt>,
+    ) {
         let shard = Rc::clone(self.shard());
-        let result = writing.await;
+        let mut result = writing.await;
+        if result.as_ref().is_err_and(is_disk_full) {
+            self.note_full(attempt.as_ref());
+            // Blocks behind the written prefix may hold some of these batches.
+            result = self.cut_unwritten(&file).await.and(result);
+        }
+        drop(attempt);
         let in_flight = &shard.appender.in_flight_bytes;
         in_flight.set(in_flight.get() - commit.bytes);
         self.committing().set(false);
@@ -229,10 +249,9 @@ impl Log {
                     let unflushed = self.unflushed_bytes();
                     unflushed.set(unflushed.get().saturating_sub(commit.bytes));
                 }
-                // Blocks behind the written prefix may hold some of these batches: they are cut before anything else.
                 self.roll_back(Some(commit.largest_before));
             }
-            Err(error) => self.poison(&format!("a write to segment {} failed: {error}", commit.base_offset)),
+            Err(error) => self.poison_by(&format!("a write to segment {} failed", commit.base_offset), &error),
         }
         if commit.durable {
             shard.end_durable_write(&self);
@@ -346,10 +365,6 @@ fn write(
         }
         result
     }
-}
-
-pub(super) fn is_disk_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 #[cfg(test)]

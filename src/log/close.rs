@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use crate::runtime::offload;
 use crate::types::Offset;
 
-use super::error::LogError;
+use super::error::{LogError, is_disk_full};
+use super::full::with_room;
 use super::log::{Log, State};
 use super::log_shard::{FlushAcks, LogShard};
 use super::roll::{Completion, sealed_indexes};
@@ -21,7 +21,8 @@ impl Log {
             *self.state().borrow_mut() = State::Closed;
         }
         self.drained().await;
-        if let Some(error @ LogError::Poisoned { .. }) = self.state_error() {
+        let lost = self.shard().room.lost().map(|reason| LogError::Poisoned { reason });
+        if let Some(error @ LogError::Poisoned { .. }) = lost.or_else(|| self.state_error()) {
             self.release();
             return Err(error);
         }
@@ -29,11 +30,14 @@ impl Log {
         self.remove_spares().await;
         let end = self.log_end_offset();
         if self.was_touched() {
-            let completion = self.final_completion();
-            let dir = self.dir();
-            if let Err(error) = offload(move || completion.run()).await {
+            let completed = with_room(&self.shard().options().room, is_disk_full, || {
+                let completion = self.final_completion();
+                move || completion.run()
+            })
+            .await;
+            if let Err(error) = completed {
                 self.release();
-                return Err(LogError::io("close", &dir, &error));
+                return Err(LogError::io("close", &self.dir(), &error));
             }
             self.note_flushed(end);
         }

@@ -8,10 +8,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::runtime::fs;
-use crate::runtime::offload;
 use crate::types::{KafkaUuid, TopicId, TopicPartition};
 
-use super::error::LogError;
+use super::error::{LogError, is_disk_full};
+use super::full::with_room;
 use super::log::{Log, State};
 use super::names;
 use super::partition_metadata;
@@ -24,7 +24,9 @@ impl Log {
 
     /// Takes no more appends, and forgets those that are not on their way to the device.
     fn begin_delete(&self) {
-        *self.state().borrow_mut() = State::Closed;
+        if matches!(self.state().replace(State::Closed), State::Poisoned { .. }) {
+            self.shard().room.metrics().add_offline_replicas(-1);
+        }
         self.gone.set(true);
         for segment in self.live().borrow_mut().iter_mut() {
             segment.placed.clear();
@@ -60,8 +62,16 @@ pub async fn delete_all(logs: Vec<Rc<Log>>) -> Vec<Result<(), LogError>> {
             (dir, aside)
         })
         .collect();
-    let jobs = renames.clone();
-    let renamed = offload(move || rename_all(&jobs)).await;
+    let Some(first) = logs.first() else { return Vec::new() };
+    let call = || {
+        let jobs = renames.clone();
+        move || {
+            let renamed = rename_all(&jobs);
+            let full = renamed.iter().any(|result| result.as_ref().is_err_and(is_disk_full));
+            if full { Err(renamed) } else { Ok(renamed) }
+        }
+    };
+    let (Ok(renamed) | Err(renamed)) = with_room(&first.shard().options().room, |_| true, call).await;
     let mut results = Vec::with_capacity(logs.len());
     for ((log, (dir, aside)), renamed) in logs.iter().zip(renames).zip(renamed) {
         log.release();
@@ -79,7 +89,8 @@ pub async fn delete_all(logs: Vec<Rc<Log>>) -> Vec<Result<(), LogError>> {
 
 /// Renames directories and makes their names durable, each parent's once.
 fn rename_all(renames: &[(Arc<Path>, Arc<Path>)]) -> Vec<io::Result<()>> {
-    let mut results: Vec<io::Result<()>> = renames.iter().map(|(from, to)| fs::rename(from, to)).collect();
+    let mut results: Vec<io::Result<()>> =
+        renames.iter().map(|(from, to)| fs::if_exists(fs::rename(from, to)).map(drop)).collect();
     let parents: BTreeSet<&Path> = renames.iter().filter_map(|(_, to)| to.parent()).collect();
     for parent in parents {
         if let Err(error) = fs::sync_dir(parent) {

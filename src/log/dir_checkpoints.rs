@@ -128,6 +128,12 @@ impl DirCheckpoints {
         }
     }
 
+    /// Writes all files, whether they have changed or not.
+    pub fn write_all(&self) -> Result<(), LoadError> {
+        self.table().stale = [true; FILES.len()];
+        self.write()
+    }
+
     /// Whether the files still speak of a partition that is forgotten. Before another one of its name is made they must
     /// not: a start after a crash would take its offsets for the new one's.
     pub fn has_unwritten_removals(&self) -> bool {

@@ -6,13 +6,14 @@
 //! log's end first.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::runtime::fs::{self, OpenFlags};
 use crate::runtime::threads;
 use crate::types::{LeaderEpoch, Offset};
 
-use super::active::{load_active, rebuild_indexes};
+use super::active::{load_active, read_indexes, rebuild_indexes};
 use super::dir_files::PartitionFiles;
 use super::epoch::LeaderEpochCache;
 use super::error::LoadError;
@@ -21,7 +22,7 @@ use super::loaded::{Damage, DamageKind, LoadOptions, LoadedActive, LoadedLog, Lo
 use super::names;
 use super::partition_metadata;
 use super::producers::ProducerTable;
-use super::recovery::{Recovery, write_file, write_indexes};
+use super::recovery::{INDEXES_KEPT_FROM_BYTES, Recovery, write_file, write_indexes};
 use super::replay::{Replay, load_producers};
 use super::segment_scan::{ScannedSegment, Standing};
 
@@ -63,6 +64,16 @@ pub fn load_all(
         }
     }
     loaded
+}
+
+fn holds_data(dir: &Path, files: &PartitionFiles) -> Result<bool, LoadError> {
+    for &base_offset in &files.segments {
+        let path = names::log_file(dir, base_offset);
+        if fs::stat(&path).map_err(LoadError::io("look at", &path))?.bytes > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 type Opened = (std::path::PathBuf, crate::runtime::file::RawFile);
@@ -131,8 +142,9 @@ impl<'a> Loader<'a> {
                 Ok(Some(found)) if found == expected => return Ok(()),
                 Ok(Some(found)) => return Err(LoadError::TopicIdMismatch { path: dir.clone(), expected, found }),
                 Ok(None) => {}
-                // A crash can leave a file without its content only before anything was acknowledged here.
-                Err(LoadError::Malformed { .. }) if files.segments.is_empty() => {}
+                // A power cut can leave the file's name without its content only before anything was written here:
+                // with it perhaps the first segment's name, which is made in the same breath and synced with it.
+                Err(LoadError::Malformed { .. }) if !holds_data(dir, files)? => {}
                 Err(error) => return Err(error),
             }
         }
@@ -171,8 +183,9 @@ impl<'a> Loader<'a> {
     fn load_empty(self, files: PartitionFiles) -> Result<LoadedLog, LoadError> {
         let options = self.options;
         let start = options.log_start_offset.max(Offset::ZERO);
-        if options.recovery_point > start && !options.accept_damage {
-            let kind = DamageKind::BelowRecoveryPoint { recovery_point: options.recovery_point };
+        let flushed = options.flushed_below();
+        if flushed > start && !options.accept_damage {
+            let kind = DamageKind::BelowFlushed { flushed };
             let segment = names::log_file(&options.dir, start);
             return Ok(self.damaged(Damage { segment, position: 0, offset: start, kind }));
         }
@@ -189,7 +202,7 @@ impl<'a> Loader<'a> {
         let mut standing = Standing { offset: last, epoch: LeaderEpoch::UNKNOWN };
         let (active, indexed) = load_active(dir, files, last, config, &mut standing, &mut replay)?;
         let end = standing.offset;
-        if active.stop.is_some() || end < options.recovery_point {
+        if active.stop.is_some() || end < options.flushed_below() {
             return Ok(None);
         }
         self.report.indexes_rebuilt += u32::from(!indexed);
@@ -223,7 +236,8 @@ impl<'a> Loader<'a> {
         let replay_from = if self.epochs_on_disk.is_none() { start } else { producers.end_offset() };
         let mut replay = Replay::new(self.epochs_on_disk.clone().unwrap_or_default(), Some(producers), options.now_ms);
         replay.run(dir, &files, replay_from, scan_from)?;
-        let mut recovery = match Recovery::find(options, &files, scan_from, &mut replay)? {
+        let indexes = self.indexes_below_recovery_point(&files, scan_from, &replay)?;
+        let mut recovery = match Recovery::find(options, &files, scan_from, indexes, &mut replay)? {
             Ok(recovery) => recovery,
             Err(damage) => return Ok(self.damaged(damage)),
         };
@@ -231,10 +245,39 @@ impl<'a> Loader<'a> {
         self.report.segments_scanned = recovery.scanned.len() as u32;
         self.report.bytes_scanned = recovery.bytes_scanned;
         self.report.cut = recovery.cut.take();
+        let kept = recovery.scanned.last().is_some_and(|active| active.data_bytes >= INDEXES_KEPT_FROM_BYTES);
+        if let Some(producers) = replay.producers.as_ref().filter(|_| kept) {
+            let path = names::snapshot_file(dir, recovery.log_end_offset);
+            write_file(&path, &producers.encode_snapshot(), self.sync)?;
+            files.snapshots.insert(recovery.log_end_offset);
+            files.unsynced = true;
+        }
         let mut sealed = self.load_sealed(&mut files, scan_from)?;
         let active = recovery.scanned.pop().map(ScannedSegment::into_active);
         sealed.extend(recovery.scanned.iter().map(ScannedSegment::sealed));
         self.finish(files, Segments { sealed, active, log_end_offset: recovery.log_end_offset }, replay)
+    }
+
+    /// The indexes of a segment that a checkpoint covers a part of, up to the recovery point; `None` where the whole
+    /// segment has to be scanned, because not all that was to be stored with them is there.
+    fn indexes_below_recovery_point(
+        &self,
+        files: &PartitionFiles,
+        base_offset: Offset,
+        replay: &Replay,
+    ) -> Result<Option<SegmentIndexes>, LoadError> {
+        let options = self.options;
+        if options.adopted || self.epochs_on_disk.is_none() || options.recovery_point <= base_offset {
+            return Ok(None);
+        }
+        let read = read_indexes(&options.dir, files, base_offset, &options.config)?;
+        Ok(read.and_then(|mut indexes| {
+            indexes.offsets.truncate_to(options.recovery_point);
+            indexes.times.truncate_to(options.recovery_point);
+            let last = indexes.offsets.last()?;
+            let accounted = replay.producers.as_ref().is_none_or(|producers| producers.end_offset() > last.offset);
+            accounted.then(|| SegmentIndexes::resume(indexes.offsets, indexes.times))
+        }))
     }
 
     /// The segments before `end`, which are trusted; their index files are made anew if they are not there.

@@ -16,8 +16,10 @@ use crate::runtime::sync::Event;
 use crate::runtime::{sleep, spawn, wall_ms};
 use crate::types::{LeaderEpoch, Offset, TopicId, TopicPartition};
 
+use super::active_checkpoint::Stored;
 use super::appender::Done;
 use super::config::LogConfig;
+use super::disk_room::Claim;
 use super::epoch::LeaderEpochCache;
 use super::error::LogError;
 use super::file::File;
@@ -27,6 +29,7 @@ use super::log_shard::{FlushAcks, LogShard};
 use super::naming::Unnamed;
 use super::offsets::{LogOffsets, OffsetState};
 use super::read_cursor::Cursors;
+use super::read_damage::ToldDamage;
 use super::retire::Retiring;
 use super::roll::SealJob;
 use super::segment::{AppendBatch, LiveSegment, SealedSegment};
@@ -67,6 +70,7 @@ pub struct Log {
     pub(super) topic_id: TopicId,
     pub(super) dir: RefCell<Arc<Path>>,
     pub(super) config: RefCell<Rc<LogConfig>>,
+    pub(super) claim: Cell<Claim>,
     pub(super) offsets: OffsetState,
     pub(super) leader_epoch: Cell<LeaderEpoch>,
     pub(super) epochs: RefCell<LeaderEpochCache>,
@@ -82,9 +86,16 @@ pub struct Log {
     pub(super) snapshot_source: RefCell<Option<SnapshotSource>>,
     pub(super) roll_back_hook: RefCell<Option<RollBackHook>>,
     pub(super) cursors: RefCell<Cursors>,
+    pub(super) told_damage: ToldDamage,
     pub(super) seal_jobs: RefCell<VecDeque<SealJob>>,
     pub(super) recovery_point: Cell<Offset>,
+    /// A helper thread writes the files beside the segments.
     pub(super) sealing: Cell<bool>,
+    /// The size at which the active segment gets its next checkpoint.
+    pub(super) checkpoint_due: Cell<u64>,
+    pub(super) stored: Cell<Stored>,
+    /// The producer snapshot of the last checkpoint.
+    pub(super) checkpoint_snapshot: Cell<Option<Offset>>,
     pub(super) retiring: Retiring,
     pub(super) spares: Spares,
     pub(super) pace: Cell<Pace>,
@@ -119,6 +130,7 @@ impl Log {
     pub fn open(loaded: LoadedLog, shard: &Rc<LogShard>, leader_epoch: LeaderEpoch) -> Rc<Log> {
         let block = shard.options.block_bytes;
         let sealed = loaded.sealed.iter().map(SealedSegment::from).collect();
+        let checkpoint_due = loaded.active.size_bytes.saturating_add(shard.options.checkpoint_after_bytes);
         let live = VecDeque::from([LiveSegment::loaded(loaded.active, block, wall_ms())]);
         let damaged = loaded.damage.as_ref().map(|damage| State::Poisoned { reason: damage.to_string().into() });
         let report = &loaded.report;
@@ -131,6 +143,7 @@ impl Log {
             topic_id: loaded.topic_id,
             dir: RefCell::new(loaded.dir.into()),
             config: RefCell::new(Rc::new(loaded.config)),
+            claim: Cell::new(Claim::User),
             offsets: OffsetState::new(shard.options.flush_acks, loaded.log_start_offset, loaded.log_end_offset),
             leader_epoch: Cell::new(leader_epoch),
             epochs: RefCell::new(loaded.epochs),
@@ -145,9 +158,13 @@ impl Log {
             snapshot_source: RefCell::new(None),
             roll_back_hook: RefCell::new(None),
             cursors: RefCell::default(),
+            told_damage: ToldDamage::default(),
             seal_jobs: RefCell::default(),
             recovery_point: Cell::new(loaded.recovery_point),
             sealing: Cell::new(false),
+            checkpoint_due: Cell::new(checkpoint_due),
+            stored: Cell::default(),
+            checkpoint_snapshot: Cell::new(None),
             retiring: Retiring::default(),
             spares: Spares::default(),
             pace: Cell::default(),
@@ -191,6 +208,7 @@ impl Log {
         if self.should_roll(&batch, &config, now_ms) {
             self.roll(batch.base_offset, &config, now_ms);
         }
+        self.checkpoint_if_due();
         if let Some(segment) = self.live.borrow_mut().back_mut() {
             segment.place(&batch, config.index_interval_bytes);
         }
@@ -206,6 +224,10 @@ impl Log {
     }
 
     fn check_open(self: &Rc<Self>) -> Result<(), LogError> {
+        if !self.shard.room.allows(self.claim.get()) {
+            self.shard.note_refused();
+            return Err(self.state_error().unwrap_or_else(|| self.shard.room.refusal()));
+        }
         let now_ms = wall_ms();
         match &mut *self.state.borrow_mut() {
             State::Open => return Ok(()),
@@ -310,7 +332,8 @@ impl Log {
         self.offsets.get().last_stable
     }
 
-    /// Everything below is in sealed segments whose log and index files are on the device.
+    /// Everything below is on the device, with its indexes: sealed segments, and what of the active one a checkpoint
+    /// covers.
     pub fn recovery_point(&self) -> Offset {
         self.recovery_point.get()
     }
@@ -501,7 +524,7 @@ impl Log {
                 return;
             }
             if !matches!(*state, State::Full { .. }) {
-                tracing::warn!("{}: the disk is full; appends are refused until there is room", self.topic_partition);
+                tracing::debug!("{}: the disk is full; appends are refused until there is room", self.topic_partition);
                 self.shard.count(|stats| stats.disk_full += 1);
                 self.shard.drop_spares();
             }
@@ -538,11 +561,7 @@ impl Log {
         if matches!(*self.state.borrow(), State::Poisoned { .. }) {
             return;
         }
-        tracing::error!(
-            "{}: {reason}. The partition takes no more appends; records acknowledged before are kept. \
-             Look at the device, then restart the broker",
-            self.topic_partition
-        );
+        self.note_poison(reason);
         self.shard.count(|stats| stats.poisoned += 1);
         let reason: Arc<str> = reason.into();
         *self.state.borrow_mut() = State::Poisoned { reason: Arc::clone(&reason) };

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::runtime::file::RawFile;
-use crate::runtime::{offload, spawn};
+use crate::runtime::sync::Event;
+use crate::runtime::{offload, spawn, wall_ms};
 
 use super::appender::{Appender, CommitSizes};
 use super::descriptors::Descriptors;
+use super::disk_room::{DiskRoom, ShardRoom};
 use super::fault::FaultPlan;
 use super::file::{File, IoMode};
 use super::flusher::Flusher;
@@ -50,6 +52,10 @@ pub struct LogShardOptions {
     pub index_cache_bytes_max: usize,
     /// Memory for what is read ahead for cold readers.
     pub read_ahead_bytes_max: usize,
+    /// Whether there is room on the disk.
+    pub room: Arc<DiskRoom>,
+    /// When an active segment has grown by so much its indexes are stored, and a crash leaves no more to be scanned.
+    pub checkpoint_after_bytes: u64,
     /// How many removed segments a partition keeps at most, to use their files again; 0 for none.
     pub recycled_segments_max: usize,
     /// Removed segments smaller than this are not used again.
@@ -73,6 +79,9 @@ impl Default for LogShardOptions {
             idle_truncate_after: Duration::from_secs(60),
             index_cache_bytes_max: 32 << 20,
             read_ahead_bytes_max: 64 << 20,
+            room: DiskRoom::unguarded(),
+            // A handful of syncs for each, which at the full rate of a device is a few in a second.
+            checkpoint_after_bytes: 128 << 20,
             recycled_segments_max: 2,
             recycled_bytes_min: STEP_BYTES_MIN,
             faults: None,
@@ -93,6 +102,8 @@ pub struct LogShardStats {
     pub durable_writes: u64,
     pub tail_reads: u64,
     pub cold_reads: u64,
+    /// Reads that met damage.
+    pub damaged_reads: u64,
     pub read_ahead_hits: u64,
     pub rolls: u64,
     /// Of the rolled segments, those that took over a file that was at hand, new or used before.
@@ -113,11 +124,17 @@ pub struct LogShard {
     pub(super) descriptors: Descriptors,
     pub(super) tails: TailBudget,
     pub(super) indexes: IndexCache,
+    pub(super) room: ShardRoom,
     pub(super) graves: Graves,
+    pub(super) recovery_points: Event,
     /// Logs that hold preallocated room.
     pub(super) roomy: RefCell<Vec<Weak<Log>>>,
     pub(super) read_ahead_bytes: Rc<Cell<usize>>,
     next_key: Cell<u64>,
+    /// The release of the disk's reserve after which an append was refused.
+    pub(super) refused_after: Cell<Option<u32>>,
+    /// When the current ten seconds of lines about failures began, and how many there were.
+    told: Cell<(i64, u32)>,
     stats: Cell<LogShardStats>,
 }
 
@@ -141,17 +158,42 @@ impl LogShard {
             descriptors: Descriptors::new(options.descriptors_max),
             tails: TailBudget::new(options.tail_bytes_max),
             indexes: IndexCache::new(options.index_cache_bytes_max),
+            room: options.room.of_shard(),
             graves: Graves::default(),
+            recovery_points: Event::new(),
             roomy: RefCell::new(Vec::new()),
             read_ahead_bytes: Rc::new(Cell::new(0)),
             next_key: Cell::new(0),
+            refused_after: Cell::new(None),
+            told: Cell::new((0, 0)),
             stats: Cell::new(LogShardStats::default()),
             options,
         })
     }
 
+    /// Notified when the recovery point of a log has moved inside its active segment: the directory's checkpoint is
+    /// worth writing.
+    pub fn on_recovery_point(&self) -> &Event {
+        &self.recovery_points
+    }
+
     pub fn options(&self) -> &LogShardOptions {
         &self.options
+    }
+
+    /// Whether one more line may be logged about an operation that a client can repeat at will and that fails each time.
+    pub fn may_tell(&self) -> bool {
+        const LINES_MAX: u32 = 5;
+        const PERIOD_MS: i64 = 10_000;
+        let now_ms = wall_ms();
+        let (since_ms, lines) = self.told.get();
+        let (since_ms, lines) =
+            if (0..PERIOD_MS).contains(&(now_ms - since_ms)) { (since_ms, lines) } else { (now_ms, 0) };
+        if lines == LINES_MAX {
+            tracing::error!("further failures like this are not told for some seconds");
+        }
+        self.told.set((since_ms, lines.saturating_add(1)));
+        lines < LINES_MAX
     }
 
     pub fn stats(&self) -> LogShardStats {

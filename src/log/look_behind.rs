@@ -48,6 +48,21 @@ pub(super) struct LaterBatch {
 /// decides. Valid batches, stale ones too, are passed over whole, so that a batch which a producer sent as the
 /// value of a record is not taken for one of the log's. So are those that were spoilt before the file was used again.
 pub(super) fn look_behind(file: &RawFile, size: u64, from: u64, next: Continuation) -> io::Result<Behind> {
+    search(file, size, from, next, false)
+}
+
+/// The first valid batch from `from` on whose offsets come after those of the prefix: where a damaged log goes on.
+pub(super) fn next_batch_behind(
+    file: &RawFile,
+    size: u64,
+    from: u64,
+    next: Continuation,
+) -> io::Result<Option<LaterBatch>> {
+    // Ended by the first one, the furthest is the first.
+    Ok(search(file, size, from, next, true)?.furthest)
+}
+
+fn search(file: &RawFile, size: u64, from: u64, next: Continuation, first_only: bool) -> io::Result<Behind> {
     let mut behind = Behind { used_to: from, ..Behind::default() };
     // Wrong candidates cost a read each; hostile content could make every position one. Past this they are not
     // read any more: then a torn tail is assumed, as without this search.
@@ -61,11 +76,14 @@ pub(super) fn look_behind(file: &RawFile, size: u64, from: u64, next: Continuati
         let wanted = (size - position.min(size)).min(READ_BYTES as u64) as usize;
         let count = fs::pread(file, buffer.get_mut(..wanted).unwrap_or_default(), position)?;
         let bytes = buffer.get(..count).unwrap_or_default();
-        if let Some(last) = bytes.iter().rposition(|&byte| byte != 0) {
-            behind.used_to = behind.used_to.max(position + last as u64 + 1);
+        let used = used_bytes(bytes);
+        if used > 0 {
+            behind.used_to = behind.used_to.max(position + used as u64);
         }
         let mut at = 0;
-        while let Some((found, header)) = next_candidate(bytes, at) {
+        // No header begins in the zeros behind.
+        let searched = bytes.get(..bytes.len().min(used + BATCH_HEADER_BYTES)).unwrap_or_default();
+        while let Some((found, header)) = next_candidate(searched, at) {
             let start = position + found as u64;
             let end = start + header.size() as u64;
             at = found + 1;
@@ -78,6 +96,9 @@ pub(super) fn look_behind(file: &RawFile, size: u64, from: u64, next: Continuati
             }
             at = found + header.size();
             behind.note(start, end, &header, next);
+            if first_only && behind.furthest.is_some() {
+                return Ok(behind);
+            }
         }
         if count == 0 || position + count as u64 >= size {
             break;
@@ -98,6 +119,15 @@ impl Behind {
             self.stale = true;
         }
     }
+}
+
+/// Up to where bytes are not all zero. Most of what is looked at is room that was never used.
+fn used_bytes(bytes: &[u8]) -> usize {
+    const PIECE: usize = 256;
+    let pieces = bytes.rchunks(PIECE).take_while(|piece| piece.iter().fold(0, |any, byte| any | byte) == 0);
+    let zeros: usize = pieces.map(<[u8]>::len).sum();
+    let rest = bytes.get(..bytes.len() - zeros).unwrap_or_default();
+    rest.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1)
 }
 
 /// The next position in `bytes`, from `at` on, at which what might be a batch begins.
@@ -201,6 +231,21 @@ mod tests {
         let bytes = batch(3, 1, 0, &inner);
         let found = look(&bytes, 0, 40, 1);
         assert_eq!(found, Behind { furthest: None, stale: true, used_to: used(&bytes) });
+    }
+
+    #[test]
+    fn the_first_later_batch_is_told_from_the_furthest() {
+        let bytes =
+            [vec![7; 100], batch(3, 1, 4, b"stale"), batch(50, 3, 4, b"first"), batch(53, 1, 4, b"last")].concat();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("segment");
+        std::fs::write(&path, &bytes).unwrap();
+        let file = fs::open(&path, OpenFlags::READ).unwrap();
+        let next = Continuation { offset: Offset(40), epoch: LeaderEpoch(4), epoch_max: LeaderEpoch(9) };
+        let first =
+            |from| next_batch_behind(&file, bytes.len() as u64, from, next).unwrap().map(|found| found.base_offset);
+        assert_eq!(first(0), Some(Offset(50)));
+        assert_eq!(first(bytes.len() as u64 - 10), None);
     }
 
     #[test]

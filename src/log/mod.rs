@@ -13,7 +13,9 @@
 //! ```
 
 mod active;
+mod active_checkpoint;
 pub mod appender;
+pub mod check;
 pub mod checkpoint;
 pub mod clean_shutdown;
 mod close;
@@ -23,11 +25,13 @@ mod descriptors;
 pub mod dir_checkpoints;
 mod dir_files;
 pub mod dir_lock;
+mod disk_room;
 pub mod epoch;
 pub mod error;
 pub mod fault;
 pub mod file;
 mod flusher;
+mod full;
 mod idle;
 pub mod index;
 #[cfg(test)]
@@ -49,6 +53,7 @@ pub mod producers;
 pub mod read;
 mod read_cold;
 mod read_cursor;
+mod read_damage;
 mod read_index;
 mod read_pick;
 mod read_time;
@@ -77,13 +82,17 @@ pub use config::{CleanupPolicy, LogConfig};
 pub use delete::{delete_all, set_aside};
 pub use dir_checkpoints::{DirCheckpoints, PartitionOffsets};
 pub use dir_lock::DirLock;
+pub use disk_room::{Attempt, Claim, DiskLevel, DiskRoom, News};
 pub use epoch::{EpochEntry, LeaderEpochCache};
-pub use error::{LoadError, LogError};
+pub use error::{LoadError, LogError, is_disk_full};
 pub use fault::{FaultKind, FaultOp, FaultPlan};
 pub use file::IoMode;
+pub use full::{FULL_TRIES_MAX, wait_for_room, with_room};
 pub use index::{OffsetIndex, OffsetPosition, SegmentIndexes, TimeIndex, TimestampOffset};
 pub use load::{load, load_all};
-pub use loaded::{Cut, Damage, DamageKind, LoadOptions, LoadedActive, LoadedLog, LoadedSegment, RecoveryReport};
+pub use loaded::{
+    Cut, Damage, DamageKind, HOW_TO_GO_ON, LoadOptions, LoadedActive, LoadedLog, LoadedSegment, RecoveryReport,
+};
 pub use log::{Log, RollBackHook, SnapshotSource};
 pub use log_shard::{FlushAcks, LogShard, LogShardOptions, LogShardStats};
 pub use meta_properties::MetaProperties;

@@ -1,7 +1,7 @@
 //! Gets a segment's file ready for writes, away from the hot path: made, open, with room, its last block in memory.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,8 @@ use crate::runtime::fs::{self, OpenFlags};
 use crate::runtime::{offload, sleep, spawn, wall_ms};
 use crate::types::Offset;
 
-use super::appender::is_disk_full;
+use super::disk_room::{Attempt, DiskLevel};
+use super::error::is_disk_full;
 use super::fault::{FaultOp, FaultPlan};
 use super::log::{Log, State};
 use super::names;
@@ -35,9 +36,19 @@ struct Job {
     spare: Option<Spare>,
     /// Bytes behind this are to be cut off, durably, before anything else: they were never acknowledged.
     cut_to: Option<u64>,
-    /// From where to where room is wanted.
-    allocate: Option<(u64, u64)>,
+    /// Where room is wanted.
+    allocate: Option<Wanted>,
     faults: Option<Arc<FaultPlan>>,
+}
+
+/// Room for a segment: up to `to` if the disk has so much, up to `least` if not.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    from: u64,
+    /// Where the file ends now, behind all data: inside the first block, perhaps.
+    ends: u64,
+    least: u64,
+    to: u64,
 }
 
 #[derive(Debug)]
@@ -76,21 +87,53 @@ impl Job {
             fs::truncate(&file, end)?;
             fs::sync_data(&file)?;
         }
-        if let Some((from, to)) = self.allocate {
-            // Buffered files keep their size: whoever reads them by name sees data and nothing else.
-            match fs::fallocate(&file, from, to - from, !self.direct) {
-                Err(error) if error.kind() == io::ErrorKind::Unsupported && !self.direct => {}
-                result => result?,
-            }
+        let allocated_end =
+            self.allocate.map(|wanted| allocate(&file, wanted.fitting(&self.path), self.direct)).transpose()?;
+        Ok(Done { file, allocated_end, created: self.create, spare })
+    }
+}
+
+impl Wanted {
+    /// A step takes no more than a quarter of what is free: a large one that the disk has no room for would take all there
+    /// is before it fails, and one that just fits would leave nothing for others.
+    fn fitting(self, path: &Path) -> Wanted {
+        let Wanted { least, to, .. } = self;
+        if to <= least {
+            return self;
         }
-        Ok(Done { file, allocated_end: self.allocate.map(|(_, to)| to), created: self.create, spare })
+        let free = fs::fs_info(path).map_or(u64::MAX, |info| info.usable_bytes);
+        Wanted { to: to.min(least + round_down(free / 4, STEP_BYTES_MIN)), ..self }
+    }
+}
+
+/// Answers up to where there is room now.
+fn allocate(file: &RawFile, wanted: Wanted, direct: bool) -> io::Result<u64> {
+    let Wanted { from, ends, least, to } = wanted;
+    // Buffered files keep their size: whoever reads them by name sees data and nothing else.
+    let result = match fs::fallocate(file, from, to - from, !direct) {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported && !direct => Ok(()),
+        result => result,
+    };
+    match result {
+        Err(error) if is_disk_full(&error) => {
+            // What there was is taken by now, and nobody else could have it.
+            if direct {
+                fs::truncate(file, ends)?;
+            }
+            if least >= to {
+                return Err(error);
+            }
+            allocate(file, Wanted { to: least, ..wanted }, direct)
+        }
+        result => result.map(|()| to),
     }
 }
 
 impl Log {
     /// Makes the front segment ready for its next write; then its commit starts.
     pub(super) fn start_prepare(self: &Rc<Self>) {
-        if self.preparing().replace(true) {
+        // The end of an extension calls again.
+        if self.extending().get() || self.preparing().replace(true) {
             return;
         }
         let (base_offset, job) = self.prepare_job(false);
@@ -123,15 +166,21 @@ impl Log {
         let from = allocated_end.max(segment.written_end);
         let limit = round_up(u64::from(self.config().segment_bytes), block);
         let allocate = if direct && (wanted > allocated_end || after_full) {
-            let step = segment.room.growth.next_step(wall_ms());
-            Some((round_down(from, block), (from.max(wanted) + step).min(limit).max(wanted).next_multiple_of(block)))
+            let step = match shard.room.level() {
+                DiskLevel::Room => segment.room.growth.next_step(wall_ms()),
+                _ => STEP_BYTES_MIN,
+            };
+            let up_to = |step: u64| (from.max(wanted) + step).min(limit).max(wanted).next_multiple_of(block);
+            let least = up_to(STEP_BYTES_MIN.min(step));
+            Some(Wanted { from: round_down(from, block), ends: from, least, to: up_to(step) })
         } else if after_full {
             // To see whether there is room, and to have it.
-            Some((segment.written_end, segment.written_end + STEP_BYTES_MIN))
+            let to = segment.written_end + STEP_BYTES_MIN;
+            Some(Wanted { from: segment.written_end, ends: segment.written_end, least: to, to })
         } else {
             None
         };
-        let allocate = allocate.filter(|(from, to)| from < to);
+        let allocate = allocate.filter(|wanted| wanted.from < wanted.to);
         let job = Job {
             path: names::log_file(&self.dir(), segment.base_offset),
             file: shard.descriptors.get((self.key(), segment.base_offset)),
@@ -152,6 +201,15 @@ impl Log {
             self.named().await;
         }
         let opened = job.file.is_none();
+        let takes_room = job.create || job.allocate.is_some();
+        let attempt = if takes_room { self.begin_taking_room() } else { None };
+        if takes_room && attempt.is_none() {
+            self.preparing().set(false);
+            self.roll_back(None);
+            self.add_spares(job.spare.into_iter().collect());
+            self.next_commit();
+            return;
+        }
         while opened && self.shard().descriptors.is_overdrawn() {
             // All are in use by operations, which end.
             self.shard().trim_descriptors();
@@ -168,7 +226,7 @@ impl Log {
             let job = job.clone();
             result = offload(move || job.run()).await;
         }
-        let spare = job.spare;
+        let (spare, wanted_end) = (job.spare, job.allocate.map(|wanted| wanted.to));
         let result = match result {
             Ok(done) => {
                 if opened {
@@ -189,6 +247,9 @@ impl Log {
                 {
                     let room = &mut segment.room;
                     room.created |= done.created;
+                    if done.allocated_end < wanted_end {
+                        room.growth.fall_back();
+                    }
                     if let Some(spare) = &done.spare {
                         self.note_spare_used(room, spare);
                     }
@@ -201,11 +262,12 @@ impl Log {
                 self.resume_from_full();
             }
             Err(error) if is_disk_full(&error) => {
+                self.note_full(attempt.as_ref());
                 self.roll_back(None);
                 // It is not needed now, and its room is.
                 self.add_spares(spare.into_iter().collect());
             }
-            Err(error) => self.poison(&format!("{} cannot be made ready: {error}", path.display())),
+            Err(error) => self.poison_by(&format!("{} cannot be made ready", path.display()), &error),
         }
         self.next_commit();
     }
@@ -266,30 +328,38 @@ impl Log {
                 create: false,
                 spare: None,
                 cut_to: None,
-                allocate: Some((from, to)),
+                allocate: Some(Wanted { from, ends: from, least: to.min(from + STEP_BYTES_MIN), to }),
                 faults: shard.options.faults.clone(),
             };
             (segment.base_offset, job)
         };
-        drop(spawn(Rc::clone(self).extend(job.0, job.1)));
+        match self.begin_taking_room() {
+            Some(attempt) => drop(spawn(Rc::clone(self).extend(job.0, job.1, attempt))),
+            None => self.extending().set(false),
+        }
     }
 
-    async fn extend(self: Rc<Self>, base_offset: Offset, job: Job) {
+    async fn extend(self: Rc<Self>, base_offset: Offset, job: Job, attempt: Attempt) {
         let result = offload(move || job.run()).await;
+        drop(attempt);
         self.extending().set(false);
-        if let Ok(Done { allocated_end: Some(end), .. }) = result
-            && let Some(segment) = self.live().borrow_mut().front_mut().filter(|front| front.base_offset == base_offset)
-        {
-            segment.room.allocated_end = segment.room.allocated_end.max(end);
+        if let Some(segment) = self.live().borrow_mut().front_mut().filter(|front| front.base_offset == base_offset) {
+            match result {
+                Ok(done) => {
+                    let room = &mut segment.room;
+                    room.allocated_end = room.allocated_end.max(done.allocated_end.unwrap_or(0));
+                }
+                // It shows again, and is dealt with, when the room is needed.
+                Err(_) => segment.room.growth.fall_back(),
+            }
         }
-        // A failure shows again, and is dealt with, when the room is needed.
         self.next_commit();
     }
 
     fn resume_from_full(&self) {
         let mut state = self.state().borrow_mut();
         if matches!(*state, State::Full { .. }) {
-            tracing::info!("{}: there is room on the disk again, appends go on", self.topic_partition());
+            tracing::debug!("{}: there is room on the disk again, appends go on", self.topic_partition());
             *state = State::Open;
         }
     }

@@ -3,6 +3,7 @@
 //! Answers are whole batches as they are stored. The first is the one that holds the offset asked for, so it may begin
 //! before it; consumers skip what they did not ask for.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -59,6 +60,13 @@ impl ReadResult {
     pub(super) fn of(chunks: Vec<Chunk>) -> ReadResult {
         let bytes = chunks.iter().map(Chunk::len).sum();
         ReadResult { chunks, bytes }
+    }
+}
+
+impl SegmentView {
+    /// The offsets that its batches can have.
+    pub fn offsets(&self) -> Range<Offset> {
+        self.base_offset..self.end_offset
     }
 }
 
@@ -193,10 +201,5 @@ impl Log {
         let from = ((position - start) as usize).min(content.len());
         let to = ((end - start) as usize).min(content.len());
         Ok(content.slice(from..to))
-    }
-
-    pub(super) fn corrupt(&self, view: SegmentView, position: u64, what: &str) -> LogError {
-        let path = names::log_file(&self.dir(), view.base_offset);
-        LogError::Corrupt { what: format!("{} at byte {position}: {what}", path.display()).into() }
     }
 }

@@ -22,7 +22,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::runtime::file::RawFile;
+use crate::runtime::file::{AlignedBuf, RawFile};
 use crate::runtime::fs::{self, OpenFlags};
 use crate::runtime::reuse;
 
@@ -74,13 +74,20 @@ pub(super) fn straddles(position: u64, sector_bytes: u64) -> bool {
     (1..ATTRIBUTES_AT).contains(&in_first_sector)
 }
 
-/// Spoils the batches at these positions. The caller syncs the file before it is used again.
-pub(super) fn disarm(file: &RawFile, positions: &[u32]) -> io::Result<()> {
+/// Spoils the batches at these positions, past the page cache if the file was opened so. The caller syncs the file
+/// before it is used again.
+pub(super) fn disarm(file: &RawFile, positions: &[u32], block_bytes: u64) -> io::Result<()> {
+    let mut block = AlignedBuf::with_capacity(block_bytes as usize);
     for &position in positions {
         let at = u64::from(position) + ATTRIBUTES_AT;
-        let mut byte = [0];
-        fs::pread(file, &mut byte, at)?;
-        fs::pwrite_all(file, &[!byte[0]], at)?;
+        let from = round_down(at, block_bytes);
+        block.set_len(block_bytes as usize);
+        let read = fs::pread(file, &mut block, from)?;
+        match block.get_mut((at - from) as usize) {
+            Some(byte) if read as u64 == block_bytes => *byte = !*byte,
+            _ => return Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+        fs::pwrite_all(file, &block, from)?;
     }
     Ok(())
 }
@@ -124,7 +131,7 @@ impl Removed {
         if stat.links != 1 || stat.is_dir || stat.bytes < wanted.bytes_min || !on_fit_file_system(&self.path)? {
             return Ok(None);
         }
-        let file = fs::open(&self.path, OpenFlags::READ_WRITE)?;
+        let file = fs::open(&self.path, OpenFlags::READ_WRITE.direct(true))?;
         if reuse::is_open_elsewhere(&file)? || reuse::shares_blocks(&file)? {
             return Ok(None);
         }
@@ -141,7 +148,7 @@ impl Removed {
             fs::fallocate(&file, from, bytes - from, false)?;
         }
         let cut = self.straddling.partition_point(|position| u64::from(*position) + ATTRIBUTES_AT < bytes_max);
-        disarm(&file, self.straddling.get(..cut).unwrap_or_default())?;
+        disarm(&file, self.straddling.get(..cut).unwrap_or_default(), block)?;
         fs::sync_all(&file)?;
         Ok(Some(Recycled { bytes, stale_bytes }))
     }

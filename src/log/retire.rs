@@ -23,6 +23,7 @@ use crate::runtime::sync::Event;
 use crate::runtime::{offload, sleep, spawn};
 use crate::types::Offset;
 
+use super::disk_room::DiskLevel;
 use super::log::{Log, State};
 use super::log_shard::LogShard;
 use super::names;
@@ -220,6 +221,7 @@ impl LogShard {
     fn put_in_grave(self: &Rc<Self>, log: &Log, grave: Grave) {
         let delay = match *log.state().borrow() {
             // Appends wait for its blocks.
+            _ if self.room.level() != DiskLevel::Room => Duration::ZERO,
             State::Full { .. } => Duration::ZERO,
             _ => Duration::from_millis(log.config().file_delete_delay_ms.max(0) as u64),
         };

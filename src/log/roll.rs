@@ -9,7 +9,6 @@ use std::io;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -18,16 +17,14 @@ use crate::runtime::fs::{self, OpenFlags};
 use crate::runtime::{offload, sleep, spawn};
 use crate::types::Offset;
 
-use super::appender::is_disk_full;
 use super::config::LogConfig;
+use super::error::is_disk_full;
+use super::full::FULL_WAIT;
 use super::index::SegmentIndexes;
 use super::log::{Log, State};
 use super::log_shard::FlushAcks;
 use super::names;
 use super::segment::{LiveSegment, SealedSegment};
-
-/// How long a seal waits for room on a full disk before it looks again.
-const FULL_WAIT: Duration = Duration::from_secs(1);
 
 /// A segment whose data is written and whose files are to be completed.
 #[derive(Clone, Debug)]
@@ -83,6 +80,7 @@ impl Log {
         let mut next = LiveSegment::next(base_offset, config, growth, now_ms);
         next.snapshot = snapshot;
         live.push_back(next);
+        self.checkpoint_due.set(self.shard().options().checkpoint_after_bytes);
         self.shard().count(|stats| stats.rolls += 1);
     }
 
@@ -128,6 +126,7 @@ impl Log {
             if self.shard().options().flush_acks == FlushAcks::All && self.wait_flushed(end_offset).await.is_err() {
                 break;
             }
+            let attempt = self.shard().options().room.begin_own();
             match offload({
                 let completion = self.completion_of(&job);
                 move || completion.run()
@@ -140,13 +139,21 @@ impl Log {
                     self.remove_excess();
                     self.note_progress();
                 }
-                Err(error) if is_disk_full(&error) => sleep(FULL_WAIT).await,
+                Err(error) if is_disk_full(&error) => {
+                    self.shard().options().room.note_full(&attempt);
+                    sleep(FULL_WAIT).await;
+                }
                 Err(error) => {
-                    self.poison(&format!("sealing segment {} failed: {error}", job.base_offset));
+                    self.poison_by(&format!("sealing segment {} failed", job.base_offset), &error);
                     break;
                 }
             }
         }
+        self.end_sealing();
+    }
+
+    /// The files of this log are nobody's business any more but of the next one who asks.
+    pub(super) fn end_sealing(self: &Rc<Self>) {
         self.sealing.set(false);
         if !self.has_no_flush_waiters() {
             self.flush_written();

@@ -17,6 +17,8 @@ use super::scan_read::ScanFile;
 /// headers of one of thousands of partitions; twice as much each time it goes on, up to a disk's full speed.
 const READ_BYTES_MIN: usize = 4096;
 const READ_BYTES_MAX: usize = 256 << 10;
+/// What a long scan takes from the device at a time.
+const READ_AHEAD_BYTES: usize = 1 << 20;
 /// Where a scan begins that will look at every byte: most of the partitions that a crash leaves have no more to be
 /// looked at.
 const READ_BYTES_ALL: usize = 64 << 10;
@@ -166,7 +168,10 @@ impl SegmentScanner {
         let mut piece = Vec::new();
         while from < end {
             piece.resize((end - from).min(READ_BYTES_MAX as u64) as usize, 0);
-            let count = self.file.read_on(&self.path, &mut piece, from).map_err(|source| self.failed(source))?;
+            let count = self
+                .file
+                .read_on(&self.path, &mut piece, from, READ_AHEAD_BYTES)
+                .map_err(|source| self.failed(source))?;
             if count < piece.len() {
                 let (size, available) = (self.batch_bytes as u64, (from - self.position) as usize + count);
                 return Err(self.broken(BatchError::Cut { size, available }));
@@ -218,13 +223,14 @@ impl SegmentScanner {
         self.buffered_from = self.position;
         let left = self.size.saturating_sub(self.position);
         let target = (wanted.max(self.read_bytes) as u64).min(left) as usize;
-        // Where it has grown to the most, what is read is read in order.
-        let goes_on = self.read_bytes == READ_BYTES_MAX;
+        // Where it has grown to the most, what is read is read in order, as it is where all is to be looked at.
+        let ahead = if self.read_bytes == READ_BYTES_MAX { READ_AHEAD_BYTES } else { target };
+        let goes_on = self.read_bytes == READ_BYTES_MAX || self.read_bytes_min == READ_BYTES_ALL;
         self.read_bytes = (self.read_bytes * 2).min(READ_BYTES_MAX);
         self.buffer.resize(target.max(held), 0);
         let slot = self.buffer.get_mut(held..).unwrap_or_default();
         let from = self.position + held as u64;
-        let read = if goes_on { self.file.read_on(&self.path, slot, from) } else { self.file.read(slot, from) };
+        let read = if goes_on { self.file.read_on(&self.path, slot, from, ahead) } else { self.file.read(slot, from) };
         match read {
             Ok(count) => {
                 self.buffer.truncate(held + count);

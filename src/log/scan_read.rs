@@ -8,8 +8,8 @@ use crate::runtime::file::AlignedBuf;
 use crate::runtime::file::RawFile;
 use crate::runtime::fs::{self, OpenFlags};
 
-/// What is read past the page cache at a time.
-const WINDOW_BYTES: usize = 1 << 20;
+/// What is read past the page cache at a time, at most.
+const WINDOW_BYTES_MAX: usize = 1 << 20;
 /// Positions of direct reads are multiples of it; no device has larger blocks.
 const BLOCK_BYTES: u64 = 4096;
 
@@ -56,13 +56,15 @@ impl ScanFile {
         fs::pread(&self.file, slot, position)
     }
 
-    /// As [`read`](Self::read), for a scan that will want what follows as well.
-    pub fn read_on(&mut self, path: &Path, slot: &mut [u8], position: u64) -> io::Result<usize> {
+    /// As [`read`](Self::read), for a scan that will want what follows as well: about `ahead` bytes from the position on.
+    pub fn read_on(&mut self, path: &Path, slot: &mut [u8], position: u64, ahead: usize) -> io::Result<usize> {
         let mut done = 0;
         while done < slot.len() {
             let at = position + done as u64;
             let left = slot.get_mut(done..).unwrap_or_default();
-            let Some(bytes) = self.window(path, at) else { return Ok(done + fs::pread(&self.file, left, at)?) };
+            let Some(bytes) = self.window(path, at, ahead.max(left.len())) else {
+                return Ok(done + fs::pread(&self.file, left, at)?);
+            };
             let count = bytes.len().min(left.len());
             if let (Some(to), Some(from)) = (left.get_mut(..count), bytes.get(..count)) {
                 to.copy_from_slice(from);
@@ -72,26 +74,27 @@ impl ScanFile {
         Ok(done)
     }
 
-    /// What a direct read has of the file from `position` on. `None` where a plain read is better: near the file's
-    /// end, where its length is no multiple of a block, and in the page cache.
-    fn window(&mut self, path: &Path, position: u64) -> Option<&[u8]> {
+    /// What a direct read has of the file from `position` on. `None` where a plain read is better: in the file's last
+    /// block, which it may end in, and in the page cache.
+    fn window(&mut self, path: &Path, position: u64, wanted: usize) -> Option<&[u8]> {
+        let from = position - position % BLOCK_BYTES;
+        let left = self.size.saturating_sub(from);
+        let bytes = wanted.next_multiple_of(BLOCK_BYTES as usize).min(WINDOW_BYTES_MAX) as u64;
+        let bytes = bytes.min(left - left % BLOCK_BYTES);
+        let held = matches!(&self.direct, Direct::Open(window) if window.holds(position));
+        if !held && (bytes == 0 || fs::is_resident(&self.file, from, bytes)) {
+            return None;
+        }
         if matches!(self.direct, Direct::NotTried) {
             self.direct = Window::open(path, &self.file).map_or(Direct::None, Direct::Open);
         }
         let Direct::Open(window) = &mut self.direct else { return None };
-        if !window.holds(position) {
-            let from = position - position % BLOCK_BYTES;
-            let bytes = WINDOW_BYTES as u64;
-            if from + bytes > self.size || fs::is_resident(&self.file, from, bytes) {
-                return None;
-            }
-            if !window.fill(from) {
-                self.direct = Direct::None;
-                return None;
-            }
+        if !held && !window.fill(from, bytes as usize) {
+            self.direct = Direct::None;
+            return None;
         }
         let Direct::Open(window) = &self.direct else { return None };
-        window.buffer.get((position - window.from) as usize..)
+        window.buffer.get((position - window.from) as usize..).filter(|bytes| !bytes.is_empty())
     }
 }
 
@@ -102,17 +105,20 @@ impl Window {
             return None;
         }
         let file = fs::open(path, OpenFlags::READ.direct(true)).ok()?;
-        Some(Window { file, buffer: AlignedBuf::with_capacity(WINDOW_BYTES), from: 0 })
+        Some(Window { file, buffer: AlignedBuf::with_capacity(0), from: 0 })
     }
 
     fn holds(&self, position: u64) -> bool {
         position >= self.from && position - self.from < self.buffer.len() as u64
     }
 
-    fn fill(&mut self, from: u64) -> bool {
+    fn fill(&mut self, from: u64, bytes: usize) -> bool {
+        if self.buffer.capacity() < bytes {
+            self.buffer = AlignedBuf::with_capacity(bytes);
+        }
         self.from = from;
-        self.buffer.set_len(WINDOW_BYTES);
-        let filled = fs::pread(&self.file, &mut self.buffer, from).is_ok_and(|count| count == WINDOW_BYTES);
+        self.buffer.set_len(bytes);
+        let filled = fs::pread(&self.file, &mut self.buffer, from).is_ok_and(|count| count == bytes);
         if !filled {
             self.buffer.clear();
         }
@@ -138,11 +144,12 @@ mod tests {
         {
             let (mut plain, mut on) = (vec![0; count], vec![0; count]);
             assert_eq!(file.read(&mut plain, position).expect("read"), count);
-            assert_eq!(file.read_on(&path, &mut on, position).expect("read"), count);
+            assert_eq!(file.read_on(&path, &mut on, position, 1 << 18).expect("read"), count);
             let position = position as usize;
             assert!(plain == on && on == bytes[position..position + count], "{count} bytes at {position}");
         }
+        assert!(matches!(file.direct, Direct::Open(_) | Direct::NotTried), "a direct read failed");
         let mut past = vec![0; 100];
-        assert_eq!(file.read_on(&path, &mut past, bytes.len() as u64 - 40).expect("read"), 40);
+        assert_eq!(file.read_on(&path, &mut past, bytes.len() as u64 - 40, 1 << 20).expect("read"), 40);
     }
 }

@@ -57,6 +57,11 @@ impl Growth {
         self.step_bytes
     }
 
+    /// There was no room for so large a step.
+    pub fn fall_back(&mut self) {
+        self.step_bytes = STEP_BYTES_MIN;
+    }
+
     /// Whether so little of the room is left that more should be on its way.
     pub fn is_short(&self, room_left_bytes: u64) -> bool {
         room_left_bytes < self.step_bytes / 2

@@ -151,8 +151,9 @@ impl Log {
         let segment_bytes = u64::from(self.config().segment_bytes);
         let now_ms = self.last_append_ms();
         let pace = self.pace.get();
+        // What is being removed may become one.
         self.spares.is_empty()
-            && !self.spares.is_busy()
+            && !(self.spares.is_busy() || self.sealing.get() || self.retiring.is_busy())
             && pace.is_nearly_full(segment_bytes.saturating_sub(front.placed_end), now_ms)
             && pace.fills_soon(segment_bytes, now_ms)
     }
@@ -163,6 +164,7 @@ impl Log {
         let block = shard.options.block_bytes;
         let step = self.live().borrow().back().map_or(0, |segment| segment.room.growth.step_bytes());
         let bytes = round_up(step.min(u64::from(self.config().segment_bytes)), block);
+        let Some(attempt) = self.begin_taking_room() else { return };
         if bytes == 0 || !self.takes_spares() || self.spares.making.replace(true) {
             return;
         }
@@ -178,6 +180,7 @@ impl Log {
                 make(&path, bytes).map(|()| Spare { path, bytes, stale_bytes: 0 })
             })
             .await;
+            drop(attempt);
             log.spares.making.set(false);
             match made {
                 Ok(spare) => log.add_spares(vec![spare]),

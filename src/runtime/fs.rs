@@ -11,12 +11,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::{
-    errno::Errno,
-    fcntl::{FallocateFlags, FcntlArg, Flock, FlockArg},
-};
+use nix::{errno::Errno, fcntl::FallocateFlags};
 
 use super::file::RawFile;
+pub use super::lock::{FileLock, lock, lock_shared};
 use super::observe::{FsChange, inode, observed};
 
 /// How a file is opened.
@@ -59,7 +57,7 @@ pub fn open(path: &Path, flags: OpenFlags) -> io::Result<RawFile> {
     open_file(path, flags).map(RawFile::from)
 }
 
-fn open_file(path: &Path, flags: OpenFlags) -> io::Result<File> {
+pub(super) fn open_file(path: &Path, flags: OpenFlags) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options
         .read(flags.read)
@@ -317,6 +315,24 @@ fn modified_ms(metadata: &std::fs::Metadata) -> i64 {
     since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
+/// Which file or directory something is: the same as long as somebody has it open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+pub fn id_of(file: &RawFile) -> io::Result<FileId> {
+    let stat = nix::sys::stat::fstat(file.as_fd())?;
+    Ok(FileId { device: stat.st_dev, inode: stat.st_ino })
+}
+
+/// What stands under a path.
+pub fn id_at(path: &Path) -> io::Result<FileId> {
+    let stat = nix::sys::stat::stat(path)?;
+    Ok(FileId { device: stat.st_dev, inode: stat.st_ino })
+}
+
 /// What `stat` says of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileStat {
@@ -406,10 +422,14 @@ pub struct FsInfo {
     pub total_bytes: u64,
     /// Free for processes without privileges.
     pub available_bytes: u64,
+    /// Free for this process, as far as the file system says.
+    pub usable_bytes: u64,
 }
 
 pub fn fs_info(path: &Path) -> io::Result<FsInfo> {
     let info = nix::sys::statfs::statfs(path)?;
+    // What a file system keeps back, it keeps for root.
+    let is_root = nix::unistd::geteuid().is_root();
     #[allow(clippy::unnecessary_cast)] // the width of these differs between architectures
     let (magic, block) = (info.filesystem_type().0 as i64, info.block_size() as u64);
     let kind = match magic {
@@ -429,30 +449,8 @@ pub fn fs_info(path: &Path) -> io::Result<FsInfo> {
         block_bytes: block,
         total_bytes: info.blocks() * block,
         available_bytes: info.blocks_available() * block,
+        usable_bytes: if is_root { info.blocks_free() } else { info.blocks_available() } * block,
     })
-}
-
-/// A lock on a file, held until it is dropped or the process ends.
-#[derive(Debug)]
-pub struct FileLock(#[allow(dead_code)] Flock<File>);
-
-/// Takes the lock of a file, made if need be; `None` if another process holds it. Its content is left alone. Both kinds of
-/// lock are taken: flock, and the record lock that Java's `FileChannel.tryLock`, and so Apache Kafka, asks for.
-pub fn lock(path: &Path) -> io::Result<Option<FileLock>> {
-    let file = open_file(path, OpenFlags { read: false, ..OpenFlags::CREATE })?;
-    let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => lock,
-        Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
-        Err((_, error)) => return Err(error.into()),
-    };
-    let whole =
-        libc::flock { l_type: libc::F_WRLCK as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 };
-    match nix::fcntl::fcntl(lock.as_fd(), FcntlArg::F_OFD_SETLK(&whole)) {
-        // A file system without record locks still has the other kind.
-        Ok(_) | Err(Errno::ENOLCK | Errno::EINVAL | Errno::EOPNOTSUPP) => Ok(Some(FileLock(lock))),
-        Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// Where the next bytes that were ever written begin, at `position` or behind it; `None` if there are none, which reads
@@ -551,17 +549,6 @@ mod tests {
         assert_eq!(read_bounded(&path, 2).unwrap_err().kind(), io::ErrorKind::InvalidData);
         let names: Vec<_> = read_dir(dir.path()).unwrap().into_iter().map(|entry| entry.name).collect();
         assert_eq!(names, ["checkpoint"]);
-    }
-
-    #[test]
-    fn a_second_lock_is_refused_until_the_first_is_dropped() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(".lock");
-        let first = lock(&path).unwrap();
-        assert!(first.is_some());
-        assert!(lock(&path).unwrap().is_none());
-        drop(first);
-        assert!(lock(&path).unwrap().is_some());
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod driver;
 mod executor;
 pub mod file;
 pub mod fs;
+mod lock;
 mod mapping;
 pub mod mesh;
 pub mod net;

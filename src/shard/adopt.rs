@@ -3,7 +3,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::log::{LoadOptions, LoadedLog, LogConfig, delete_all, load, names, set_aside};
+use crate::log::{
+    DirCheckpoints, LoadError, LoadOptions, LoadedLog, LogConfig, delete_all, load, names, set_aside, with_room,
+};
 use crate::partition::Partition;
 use crate::runtime;
 use crate::types::{LeaderEpoch, Offset, PartitionId, TopicPartition};
@@ -39,6 +41,7 @@ impl Shard {
                         topic_id: topic.id,
                         clean: true,
                         recovery_point: Offset::ZERO,
+                        flushed_offset: Offset(0),
                         log_start_offset: Offset::ZERO,
                         leader_epoch: LeaderEpoch(i32::MAX),
                         adopted: false,
@@ -54,23 +57,22 @@ impl Shard {
         }
         let checkpoints = Arc::clone(&self.checkpoints);
         // Blocking calls: directories, metadata files and their syncs.
-        let made: Vec<(TopicPartition, Result<LoadedLog, _>)> = runtime::offload(move || {
-            let forgotten = if checkpoints.has_unwritten_removals() { checkpoints.write() } else { Ok(()) };
-            let make = |options: LoadOptions| {
-                let loaded = match &forgotten {
-                    Ok(()) => load(&options).map_err(|error| error.to_string()),
-                    Err(error) => Err(error.to_string()),
-                };
-                (options.topic_partition, loaded)
-            };
-            wanted.into_iter().map(make).collect()
+        let made = with_room(&self.log_shard.options().room, LoadError::is_disk_full, || {
+            let (wanted, checkpoints) = (wanted.clone(), Arc::clone(&checkpoints));
+            move || load_new(wanted, &checkpoints)
         })
         .await;
+        let made = match made {
+            Ok(made) => made,
+            Err(error) => {
+                return wanted.into_iter().map(|options| (options.topic_partition, error.to_string())).collect();
+            }
+        };
         let mut failed = Vec::new();
         for (name, loaded) in made {
             match loaded {
                 Ok(loaded) => self.open(loaded),
-                Err(why) => failed.push((name, why)),
+                Err(why) => failed.push((name, why.to_string())),
             }
         }
         failed
@@ -98,6 +100,7 @@ impl Shard {
         }
         let offline: Vec<PartitionId> =
             self.offline.borrow_mut().extract_if(|id, _| is_gone(id)).map(|(id, _)| id).collect();
+        self.log_shard.options().room.metrics().add_offline_replicas(-(offline.len() as i64));
         for id in offline {
             if let Some(topic) = older.topic_by_id(id.topic_id) {
                 let name = TopicPartition { topic: Arc::clone(&topic.name), partition: id.partition };
@@ -145,6 +148,20 @@ impl Shard {
     fn is_open(&self, id: PartitionId) -> bool {
         self.partitions.borrow().contains_key(&id) || self.is_offline(id)
     }
+}
+
+type Made = Vec<(TopicPartition, Result<LoadedLog, LoadError>)>;
+
+/// Makes new partitions. A full disk ends it, whatever is made by then; what is made is found by the next call.
+fn load_new(wanted: Vec<LoadOptions>, checkpoints: &DirCheckpoints) -> Result<Made, LoadError> {
+    if checkpoints.has_unwritten_removals() {
+        checkpoints.write()?;
+    }
+    let made = wanted.into_iter().map(|options| match load(&options) {
+        Err(error) if error.is_disk_full() => Err(error),
+        made => Ok((options.topic_partition, made)),
+    });
+    made.collect()
 }
 
 /// What the log needs of a topic's configuration.

@@ -9,7 +9,8 @@ use crate::coordinator::{
     CommitRequest, OffsetChange, OffsetsPartition, RequestedOffset, encode_changes, group_partition,
 };
 use crate::error_code::ErrorCode;
-use crate::partition::{Origin, Partition};
+use crate::log::{Claim, FULL_TRIES_MAX, LogError, LogShard, wait_for_room};
+use crate::partition::{AppendError, Origin, Partition};
 use crate::runtime;
 use crate::types::{Offset, PartitionId, TopicId};
 
@@ -93,7 +94,7 @@ impl Shard {
         if commit.changes.is_empty() {
             return commit.results;
         }
-        match store_changes(&partition, &state, commit.changes, now_ms).await {
+        match store_changes(&self.log_shard, &partition, &state, commit.changes, now_ms).await {
             Ok(()) => commit.results,
             Err(code) => vec![code; count],
         }
@@ -110,8 +111,9 @@ impl Shard {
                 continue;
             };
             if !changes.is_empty() {
+                let log_shard = Rc::clone(&self.log_shard);
                 drop(runtime::spawn(async move {
-                    let stored = store_changes(&partition, &state, changes, runtime::wall_ms()).await;
+                    let stored = store_changes(&log_shard, &partition, &state, changes, runtime::wall_ms()).await;
                     if stored.is_err() {
                         // They are of a topic id that is gone: nobody is given them.
                         tracing::warn!(partition = %partition.name, "offsets of a deleted topic stay in the log");
@@ -147,35 +149,61 @@ impl Shard {
 }
 
 /// Appends changes, waits until they are as durable as `acks=all`, and takes them over. The appending is done when this
-/// is first polled.
+/// is first polled, unless the disk is full.
 async fn store_changes(
+    shard: &Rc<LogShard>,
     partition: &Rc<Partition>,
     state: &State,
     changes: Vec<OffsetChange>,
     now_ms: i64,
 ) -> Result<(), ErrorCode> {
-    let batch_bytes_max = partition.config().max_message_bytes as usize;
-    let mut first_offset = None;
-    let mut end_offset = Offset::ZERO;
-    for batch in encode_changes(&changes, now_ms, batch_bytes_max) {
-        match partition.append(batch, Origin::Coordinator, now_ms) {
-            Ok(appended) => {
-                first_offset.get_or_insert(appended.base_offset);
-                end_offset = appended.end_offset;
+    let mut tries = 0;
+    let first_offset = loop {
+        match append_changes(partition, &changes, now_ms).await {
+            Ok(first_offset) => break first_offset,
+            // A full disk keeps some room back for offsets, and just now it is being released.
+            Err(AppendError::Log(LogError::DiskFull))
+                if tries < FULL_TRIES_MAX && shard.options().room.allows(Claim::Coordinator) =>
+            {
+                tries += 1;
+                wait_for_room().await;
             }
             Err(error) => {
-                tracing::error!(partition = %partition.name, "offsets could not be stored: {error}");
-                return Err(ErrorCode::CoordinatorNotAvailable);
+                if shard.may_tell() {
+                    tracing::error!(partition = %partition.name, "offsets could not be stored: {error}");
+                }
+                return Err(not_stored(&error));
             }
         }
-    }
-    if let Err(error) = partition.wait_acknowledged(end_offset, -1).await {
-        tracing::error!(partition = %partition.name, "offsets could not be stored: {error}");
-        return Err(ErrorCode::CoordinatorNotAvailable);
-    }
+    };
     let mut state = state.borrow_mut();
-    for (record_offset, change) in (first_offset.unwrap_or(Offset::ZERO).0..).zip(changes) {
+    for (record_offset, change) in (first_offset.0..).zip(changes) {
         state.apply(change, record_offset);
     }
     Ok(())
+}
+
+/// Appends changes and waits until they are as durable as `acks=all`. Answers the offset of the first.
+async fn append_changes(
+    partition: &Rc<Partition>,
+    changes: &[OffsetChange],
+    now_ms: i64,
+) -> Result<Offset, AppendError> {
+    let batch_bytes_max = partition.config().max_message_bytes as usize;
+    let first_offset = partition.log.log_end_offset();
+    let mut end_offset = first_offset;
+    for batch in encode_changes(changes, now_ms, batch_bytes_max) {
+        end_offset = partition.append(batch, Origin::Coordinator, now_ms)?.end_offset;
+    }
+    partition.wait_acknowledged(end_offset, -1).await.map_err(AppendError::Log)?;
+    Ok(first_offset)
+}
+
+/// Kafka's code for offsets that could not be stored (`CoordinatorOperationExceptionHelper`): the client looks for its
+/// coordinator again and tries once more.
+fn not_stored(error: &AppendError) -> ErrorCode {
+    match error {
+        AppendError::Log(LogError::Poisoned { .. } | LogError::Closed) => ErrorCode::NotCoordinator,
+        _ => ErrorCode::CoordinatorNotAvailable,
+    }
 }

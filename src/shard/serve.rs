@@ -115,7 +115,10 @@ impl Shard {
                     ReadOutcome::failed(self.missing(item.partition))
                 }
                 Err(ReadError::Log(error)) => {
-                    tracing::error!(partition = %partition.name, "a read failed: {error}");
+                    // What is corrupt is told where it is found.
+                    if !matches!(error, LogError::Corrupt { .. }) && self.log_shard.may_tell() {
+                        tracing::error!(partition = %partition.name, "a read failed: {error}");
+                    }
                     ReadOutcome::failed(storage_code(&error))
                 }
             };
@@ -155,7 +158,10 @@ impl Shard {
                 Err(Ok(code)) => failed(code),
                 Err(Err(_)) if self.partition(item.partition).is_none() => failed(self.missing(item.partition)),
                 Err(Err(error)) => {
-                    tracing::error!(partition = %partition.name, "an offset lookup failed: {error}");
+                    // What is corrupt is told where it is found.
+                    if !matches!(error, LogError::Corrupt { .. }) && self.log_shard.may_tell() {
+                        tracing::error!(partition = %partition.name, "an offset lookup failed: {error}");
+                    }
                     failed(storage_code(&error))
                 }
             });

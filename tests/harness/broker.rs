@@ -22,6 +22,7 @@ const PORTS_PER_BROKER: u16 = 16;
 pub struct Broker {
     process: Process,
     dir: TempDir,
+    data_dir: PathBuf,
     port: u16,
     settings: Vec<(String, String)>,
 }
@@ -56,7 +57,15 @@ impl Broker {
             }
         }
         all.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
-        Broker { process: Process::None, dir, port: free_ports(), settings: all }
+        let data_dir = dir.path().join("data");
+        Broker { process: Process::None, dir, data_dir, port: free_ports(), settings: all }
+    }
+
+    /// A broker whose data lie elsewhere, such as on a file system of its own.
+    pub fn prepare_at(data_dir: PathBuf, settings: &[(&str, &str)]) -> Broker {
+        let mut broker = Broker::prepare(settings);
+        broker.data_dir = data_dir;
+        broker
     }
 
     /// Starts the process on the same directory and ports, and waits until it is ready.
@@ -208,7 +217,7 @@ impl Broker {
     }
 
     pub fn data_dir(&self) -> PathBuf {
-        self.dir.path().join("data")
+        self.data_dir.clone()
     }
 
     fn log_path(&self) -> PathBuf {

@@ -2,6 +2,7 @@
 
 mod append;
 mod faults;
+mod full_disk;
 mod reading;
 mod recycling;
 mod reopening;
@@ -62,6 +63,7 @@ pub(super) fn loaded(root: &Path, partition: i32, config: LogConfig, clean: bool
         config,
         clean,
         recovery_point: Offset(0),
+        flushed_offset: Offset(0),
         log_start_offset: Offset(0),
         leader_epoch: LeaderEpoch(i32::MAX),
         adopted: false,

@@ -323,3 +323,33 @@ fn nothing_counts_as_flushed_before_the_segments_name_is_durable() {
         });
     }
 }
+
+#[test]
+fn short_writes_over_old_batches_are_continued_and_a_kill_leaves_what_was_flushed() {
+    for seed in 1..4 {
+        let root = data_dir();
+        if !is_possible(root.path()) {
+            return;
+        }
+        let plan = Arc::new(FaultPlan::new());
+        plan.set_short_writes(seed);
+        run(async {
+            let options = LogShardOptions { faults: Some(Arc::clone(&plan)), ..recycling(IoMode::Direct) };
+            let mut shard = LogShard::new(options.clone());
+            let mut written = Written::new(&shard, root.path(), 0, small());
+            for round in 0..3 {
+                // The first ones are of the run before: unknown, and unlinked.
+                for _ in 0..6 {
+                    written.fill(3).await;
+                    written.remove(1).await;
+                }
+                written.fill(3).await;
+                assert!(shard.stats().recycled_segments > 1, "seed {seed}, round {round}: {:?}", shard.stats());
+                written.check().await;
+                shard = LogShard::new(options.clone());
+                written = written.reopened(&shard, root.path(), small(), false);
+                written.check().await;
+            }
+        });
+    }
+}

@@ -172,6 +172,7 @@ impl Run {
                     config: self.setup.log,
                     clean: state.clean,
                     recovery_point: known.recovery_point,
+                    flushed_offset: state.flushed_offset(known.high_watermark),
                     log_start_offset: known.log_start_offset,
                     leader_epoch: LeaderEpoch(epoch),
                     adopted: state.adopted && epoch > 0,

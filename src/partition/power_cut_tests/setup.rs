@@ -25,6 +25,7 @@ pub struct Setup {
     pub fault: Fault,
     /// How much is done in one run.
     pub steps: usize,
+    pub checkpoint_after_bytes: u64,
 }
 
 /// What else goes wrong during a run.
@@ -81,6 +82,7 @@ impl Setup {
                 _ => Fault::None,
             },
             steps: random.random_range(5..80),
+            checkpoint_after_bytes: *pick(random, &[2_000, 15_000, 128 << 20]),
         }
     }
 
@@ -94,6 +96,7 @@ impl Setup {
             commit: self.commit,
             recycled_segments_max: self.recycled_segments_max,
             recycled_bytes_min: 4096,
+            checkpoint_after_bytes: self.checkpoint_after_bytes,
             // Real time has no part in this.
             idle_truncate_after: Duration::from_secs(1_000_000),
             ..LogShardOptions::default()

@@ -33,8 +33,13 @@ fn a_creation_that_was_interrupted_is_completed() {
     std::fs::write(partition.path("partition.metadata"), b"").unwrap();
     load(&partition.options).unwrap();
     assert_eq!(super::super::super::partition_metadata::read(partition.dir()).unwrap(), Some(TOPIC_ID));
+    // A power cut can keep the names of both files, and the content of neither.
+    std::fs::write(partition.path("partition.metadata"), b"").unwrap();
+    load(&partition.options).unwrap();
+    assert_eq!(super::super::super::partition_metadata::read(partition.dir()).unwrap(), Some(TOPIC_ID));
     // With data there it is another matter.
     std::fs::write(partition.path("partition.metadata"), b"").unwrap();
+    std::fs::write(partition.path("00000000000000000000.log"), b"data").unwrap();
     assert!(matches!(load(&partition.options), Err(LoadError::Malformed { .. })));
 }
 

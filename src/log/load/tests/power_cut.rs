@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::super::super::recycle::{ATTRIBUTES_AT, SECTOR_BYTES, disarm, straddles};
+use super::super::super::recycle::{ATTRIBUTES_AT, SECTOR_BYTES, Straddling, disarm, straddles};
 use super::*;
 use crate::runtime::fs::OpenFlags;
 
@@ -160,36 +160,46 @@ proptest! {
     }
 }
 
-/// A batch's header lies over a block's boundary, the first block is written and the second is lost: then the new base
-/// offset stands in front of an old batch, whose CRC does not cover it.
+/// A batch's header lies over the end of what the disk writes whole, the first part is written and the second is lost:
+/// then the new base offset stands in front of an old batch, whose CRC does not cover it.
 #[test]
 fn an_old_batch_does_not_get_a_new_offset() {
+    for whole in [BLOCK, SECTOR_BYTES as usize] {
+        an_old_batch_does_not_get_a_new_offset_with(whole);
+    }
+}
+
+fn an_old_batch_does_not_get_a_new_offset_with(whole: usize) {
     let mut made_up = 0;
     for in_first_block in 0..30 {
         // Two batches of the same sizes, old and new; the second begins so many bytes before the end of the block.
         let pair = |base: i64, text: u8| {
             let without_value = batch(0, 1, 2, b"").len();
             // The lengths of a record and its value take three bytes more than those of an empty one.
-            let filler = vec![text; BLOCK - in_first_block - without_value - 2];
+            let filler = vec![text; whole - in_first_block - without_value - 2];
             let first = batch(base, 1, 2, &filler);
             [first, batch(base + 1, 1, 2, &[text; 500])]
         };
         let (old, new) = (pair(BASE - 256, b'o'), pair(BASE, b'n'));
-        assert_eq!((old[0].len(), new[0].len()), (BLOCK - in_first_block, BLOCK - in_first_block));
+        assert_eq!((old[0].len(), new[0].len()), (whole - in_first_block, whole - in_first_block));
         for disarmed in [false, true] {
             let mut partition = Partition::new();
             partition.options.log_start_offset = Offset(BASE);
-            partition.write(BASE, &old.concat());
+            let mut content = old.concat();
+            content.resize(content.len().next_multiple_of(BLOCK), 0);
+            partition.write(BASE, &content);
             if disarmed {
-                let positions = [0, old[0].len() as u32];
-                let straddling: Vec<u32> =
-                    positions.into_iter().filter(|at| straddles(u64::from(*at), BLOCK as u64)).collect();
+                let mut straddling = Straddling::default();
+                straddling.note(0);
+                straddling.note(old[0].len() as u64);
+                let straddling = straddling.into_positions().unwrap();
                 assert_eq!(straddling.len(), usize::from((1..21).contains(&in_first_block)));
                 let path = names::log_file(partition.dir(), Offset(BASE));
-                disarm(&crate::runtime::fs::open(&path, OpenFlags::READ_WRITE).unwrap(), &straddling).unwrap();
+                disarm(&crate::runtime::fs::open(&path, OpenFlags::READ_WRITE).unwrap(), &straddling, BLOCK as u64)
+                    .unwrap();
             }
             let mut content = partition.read(BASE);
-            content[..BLOCK].copy_from_slice(&new.concat()[..BLOCK]);
+            content[..whole].copy_from_slice(&new.concat()[..whole]);
             partition.write(BASE, &content);
             let kept = partition.batches(&partition.load());
             assert_eq!(kept[0], new[0]);
