@@ -241,9 +241,10 @@ fn full_disk_goes_on(io: &str) {
     create(&broker, "room").expect("a topic is created");
     assert!(broker.is_running(), "it is the process that was started");
     let (full, room) = (lines(&broker, " is full. Producers"), lines(&broker, "has room again"));
-    assert!(full > 0 && full == room && full < 20, "{full} times full, {room} times room");
+    assert!(full > 0 && full == room, "{full} times full, {room} times room");
     assert_eq!(lines(&broker, "ERROR"), 0, "a full disk is no error");
-    println!("{io}: {full} times full; {} records", acknowledged.len());
+    let times = metric(&broker, "corelane_disk_full_times_total");
+    println!("{io}: {times} times full, told {full} times; {} records", acknowledged.len());
     broker.restart();
     check(&broker, &acknowledged, PER_PRODUCER);
     assert_eq!(committed(&broker), Some(Offset::Offset(49)));
@@ -302,7 +303,8 @@ fn full_disk_is_restarted_on(io: &str) {
     load.send(100, 10_000);
     let mut acknowledged = load.producer.finish_ok();
     first_commit(&broker, 7);
-    // Not a block is left but those of the reserve.
+    // Loaded anew, a segment ends inside a block; and not a block is left but those of the reserve.
+    broker.restart();
     let ballast = disk.fill_but(0);
     load.send(COUNT, 10_000);
     eventually("the disk is full", || is_full(&broker));

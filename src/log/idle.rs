@@ -93,7 +93,7 @@ async fn sweep(shard: Weak<LogShard>) {
         let Some(pause) = shard.upgrade().map(|shard| shard.options.idle_truncate_after / 2) else { return };
         let mut waited = Duration::ZERO;
         while waited < pause {
-            let part = FULL_IDLE.min(pause - waited);
+            let part = FULL_IDLE.min(pause.saturating_sub(waited));
             sleep(part).await;
             waited += part;
             let Some(shard) = shard.upgrade() else { return };

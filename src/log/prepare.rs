@@ -346,7 +346,8 @@ impl Log {
         if let Some(segment) = self.live().borrow_mut().front_mut().filter(|front| front.base_offset == base_offset) {
             match result {
                 Ok(done) => {
-                    segment.room.allocated_end = segment.room.allocated_end.max(done.allocated_end.unwrap_or(0))
+                    let room = &mut segment.room;
+                    room.allocated_end = room.allocated_end.max(done.allocated_end.unwrap_or(0));
                 }
                 // It shows again, and is dealt with, when the room is needed.
                 Err(_) => segment.room.growth.fall_back(),

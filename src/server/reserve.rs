@@ -34,6 +34,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const PLACE_EVERY: Duration = Duration::from_secs(2);
 /// The longest pause after room that the file system promised turned out not to be there, as under a quota.
 const RETRY_MAX: Duration = Duration::from_secs(5);
+/// A disk that gets full again sooner than this is not told of again; the metrics count it.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 /// How long a release waits for those who took room for user data when the disk got full.
 const WRITERS_MAX: Duration = Duration::from_secs(2);
 
@@ -99,6 +101,9 @@ struct Reserve {
     full_since: Instant,
     retry_after: Duration,
     retry_at: Instant,
+    /// Whether the log was told of this full disk, and when it was last told of one.
+    told: bool,
+    told_at: Option<Instant>,
     offline_told: i64,
 }
 
@@ -114,6 +119,8 @@ impl Reserve {
             full_since: now,
             retry_after: LOOK_EVERY,
             retry_at: now,
+            told: false,
+            told_at: None,
             offline_told: 0,
         }
     }
@@ -208,7 +215,7 @@ impl Reserve {
         };
         self.retry_after = LOOK_EVERY;
         self.room.set_level(level);
-        if level == DiskLevel::Room {
+        if level == DiskLevel::Room && self.told {
             tracing::info!(
                 "The disk of {} has room again after {:.1} s: producers are served",
                 self.place.path().display(),
@@ -261,7 +268,13 @@ impl Reserve {
         self.room.metrics().set_reserve_bytes(self.held);
     }
 
-    fn tell_full(&self) {
+    /// A disk that is filled as fast as retention makes room gets full many times a minute.
+    fn tell_full(&mut self) {
+        self.told = self.told_at.is_none_or(|at| at.elapsed() >= TELL_EVERY);
+        if !self.told {
+            return;
+        }
+        self.told_at = Some(Instant::now());
         tracing::warn!(
             "The disk of {} is full. Producers are told NOT_ENOUGH_REPLICAS, which they retry, and nothing of theirs is \
              lost; reads, commits of offsets and deletions go on in a reserve of {:.1} MiB. Free some room: delete topics \

@@ -13,7 +13,7 @@ use crate::log::{
     Claim, DirCheckpoints, DiskRoom, FlushAcks, IoMode, LoadError, LoadedLog, Log, LogShard, LogShardOptions,
     PartitionOffsets, with_room,
 };
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, ShardMetrics};
 use crate::net::{Gate, Net, NetOptions};
 use crate::runtime::file::RawFile;
 use crate::runtime::mesh::Endpoint as MeshEndpoint;
@@ -147,11 +147,11 @@ pub fn run(
             shard.install_coordinator(partition, state);
         }
         shard.start();
-        drop(runtime::spawn(keep_checkpoints(Rc::clone(&shard))));
+        let metrics = seed.metrics.shard(seed.id);
+        drop(runtime::spawn(keep_checkpoints(Rc::clone(&shard), Arc::clone(&metrics))));
         drop(runtime::spawn(Rc::clone(&shard).keep_retention()));
 
         let api = Api::new(Rc::clone(&shard), Arc::clone(&seed.addresses));
-        let metrics = seed.metrics.shard(seed.id);
         let doors = seed.doors.iter().map(|(_, door)| *door).collect();
         let service = KafkaService::new(api, doors, Arc::clone(&metrics));
         let server = Net::new(net_options(&seed.config), seed.gate, metrics, service);
@@ -254,18 +254,20 @@ fn log_shard_options(seed: &ShardSeed) -> LogShardOptions {
 }
 
 /// Feeds the directory's checkpoints, and has them written now and then.
-async fn keep_checkpoints(shard: Rc<Shard>) {
+async fn keep_checkpoints(shard: Rc<Shard>, metrics: Arc<ShardMetrics>) {
     let log = &shard.config.log;
     // All files have one rhythm, the fastest that is asked for: a high watermark that was noted tells a damaged log from
     // one with a torn tail.
     let interval = log.recovery_point_checkpoint_interval.min(log.high_watermark_checkpoint_interval);
     let recovery_points = shard.log_shard.on_recovery_point();
     let mut next = recovery_points.listen();
+    note_damage(&shard, &metrics);
     loop {
         // A log whose recovery point has moved a long way does not wait for the others.
         let moved = runtime::timeout(interval, next).await.is_ok();
         next = recovery_points.listen();
         note_offsets(&shard);
+        note_damage(&shard, &metrics);
         if moved || shard.id == ShardId(0) {
             let room = &shard.log_shard.options().room;
             let written = with_room(room, LoadError::is_disk_full, || {
@@ -279,6 +281,12 @@ async fn keep_checkpoints(shard: Rc<Shard>) {
             }
         }
     }
+}
+
+/// What an operator is to be woken for.
+fn note_damage(shard: &Rc<Shard>, metrics: &ShardMetrics) {
+    let damaged_reads = shard.log_shard.stats().damaged_reads;
+    metrics.log_damaged_reads.add(damaged_reads - metrics.log_damaged_reads.get());
 }
 
 fn note_offsets(shard: &Rc<Shard>) {

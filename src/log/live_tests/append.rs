@@ -125,7 +125,7 @@ fn many_partitions_share_flushes_and_a_few_descriptors() {
 fn an_idle_partition_gives_its_room_and_descriptor_back() {
     let root = data_dir();
     run(async {
-        let shard = LogShard::new(LogShardOptions { idle_truncate_after: SHORT, ..options(IoMode::Direct) });
+        let shard = LogShard::new(LogShardOptions { idle_truncate_after: SHORT * 20, ..options(IoMode::Direct) });
         let written = Written::new(&shard, root.path(), 0, LogConfig::default());
         let path = names::log_file(&written.log.dir(), Offset(0));
         for round in 1..4 {

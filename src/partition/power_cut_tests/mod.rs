@@ -127,7 +127,8 @@ fn show(record: &Record, at: usize) {
     for (number, event) in record.events[..at].iter().enumerate() {
         match event {
             Event::Mark(mark) => {
-                eprintln!("{number}: {}", format!("{:?}", record.marks[*mark]).chars().take(120).collect::<String>())
+                let mark = format!("{:?}", record.marks[*mark]);
+                eprintln!("{number}: {}", mark.get(..100).unwrap_or(&mark));
             }
             Event::BeginWrite { write, node, position, data } => {
                 eprintln!("{number}: BeginWrite {write} of {} bytes at {position} of node {node}", data.len());

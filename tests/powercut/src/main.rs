@@ -52,7 +52,7 @@ use rand::Rng;
 
 use crate::cut::{Bench, Moment, Outcome};
 use crate::facts::known_at;
-use crate::image::{Flushes, Sweep};
+use crate::image::{Flushes, Survival, Sweep};
 use crate::mounts::FileSystem;
 use crate::record::{Before, Recording};
 
@@ -67,9 +67,10 @@ const BROKER_SETTINGS: [&str; 4] = [
     "log.initial.task.delay.ms=100",
 ];
 
-/// Cuts on a lying disk until one loses something.
+/// Cuts on a lying disk until one loses something. One commit is up to three flushes on XFS, and nothing that was not
+/// flushed survives these.
 const BITES_MAX: usize = 20;
-const LIES_OF_A_BITE: usize = 4;
+const LIES_OF_A_BITE: usize = 16;
 
 /// Cuts power of a broker on recorded disks, and looks at what is left.
 #[derive(Debug, Parser)]
@@ -108,6 +109,9 @@ struct Arguments {
     /// Losses are what is looked for: it fails if no cut loses anything
     #[arg(long)]
     expect_loss: bool,
+    /// One loss is enough, and needed: it ends with the first
+    #[arg(long, requires = "expect_loss")]
+    until_loss: bool,
     /// Where recordings of failed cuts go, and all else that is made
     #[arg(long)]
     work: PathBuf,
@@ -217,7 +221,7 @@ impl Session {
         let mut passed = true;
         let mut totals = Totals::default();
         let mut before: Option<Before> = None;
-        while totals.cuts < count {
+        while totals.cuts < count && !self.has_enough(&totals) {
             let seed = self.seed.wrapping_add(1_000_003 * totals.runs as u64).wrapping_add(file_system as u64);
             let kind = match &before {
                 Some(before) => record::Kind { seed, generation: before.kind.generation + 1, ..before.kind.clone() },
@@ -286,6 +290,10 @@ impl Session {
         passed
     }
 
+    fn has_enough(&self, totals: &Totals) -> bool {
+        self.arguments.until_loss && totals.lost > 0
+    }
+
     /// Tries all moments of a recording, which are in order; the disk that one of them left, for a run after it.
     fn cuts(
         &self,
@@ -299,9 +307,15 @@ impl Session {
         let mut left = None;
         let heir = moments.len() * 2 / 3;
         for (number, moment) in moments.iter().enumerate() {
+            if self.has_enough(totals) {
+                break;
+            }
             let started = Instant::now();
             sweep.advance(flushes.truth_before(moment.position, lies));
-            let (survival, mut random) = moment.survival();
+            let (mut survival, mut random) = moment.survival();
+            if lies > self.arguments.lies {
+                survival = Survival::Nothing;
+            }
             let cut = sweep.cut(moment.position, survival, &recording.kind.atoms(), &mut random);
             let image = self.dir.join("images/disk");
             let _ = fs::remove_file(&image);
