@@ -2,6 +2,7 @@
 
 mod admin;
 mod check;
+mod configs;
 mod consuming;
 mod crash;
 mod crash_campaign;

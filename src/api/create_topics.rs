@@ -66,7 +66,15 @@ pub async fn handle(context: Context, request: CreateTopicsRequest) -> Outcome<C
                         num_partitions: created.num_partitions,
                         replication_factor: created.replication_factor,
                         configs: Some(
-                            context.api.config().describe_topic(&overrides, None).into_iter().map(encode).collect(),
+                            context
+                                .api
+                                .shard
+                                .view()
+                                .config()
+                                .describe_topic(&overrides, None)
+                                .into_iter()
+                                .map(encode)
+                                .collect(),
                         ),
                         ..Default::default()
                     }

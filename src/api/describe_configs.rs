@@ -55,25 +55,23 @@ fn rows_of(context: &Context, wanted: &DescribeConfigsResource) -> Result<Vec<Co
     let keys: Option<Vec<&str>> =
         wanted.configuration_keys.as_ref().map(|keys| keys.iter().map(|key| &**key).collect());
     let keys = keys.as_deref();
-    let config = context.api.config();
+    let view = context.api.shard.view();
+    let config = view.config();
     match wanted.resource_type {
-        resource::TOPIC => {
-            let view = context.api.shard.view();
-            match view.topic(&wanted.resource_name) {
-                Some(topic) => {
-                    let overrides: BTreeMap<String, String> = view
-                        .image
-                        .topic_overrides(&topic.name)
-                        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                        .collect();
-                    Ok(config.describe_topic(&overrides, keys))
-                }
-                None if crate::catalog::topic_name::check(&wanted.resource_name).is_err() => {
-                    Err((ErrorCode::InvalidTopicException, "the topic name is not valid".to_owned()))
-                }
-                None => Err((ErrorCode::UnknownTopicOrPartition, "there is no such topic".to_owned())),
+        resource::TOPIC => match view.topic(&wanted.resource_name) {
+            Some(topic) => {
+                let overrides: BTreeMap<String, String> = view
+                    .image
+                    .topic_overrides(&topic.name)
+                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                    .collect();
+                Ok(config.describe_topic(&overrides, keys))
             }
-        }
+            None if crate::catalog::topic_name::check(&wanted.resource_name).is_err() => {
+                Err((ErrorCode::InvalidTopicException, "the topic name is not valid".to_owned()))
+            }
+            None => Err((ErrorCode::UnknownTopicOrPartition, "there is no such topic".to_owned())),
+        },
         resource::BROKER if wanted.resource_name.is_empty() => Ok(config.describe_broker_defaults(keys)),
         resource::BROKER | resource::BROKER_LOGGER => {
             let ours = wanted

@@ -86,8 +86,10 @@ rows! {
     InitProducerId 0..=5 alone init_producer_id;
     OffsetForLeaderEpoch 2..=4 alone offset_for_leader_epoch;
     DescribeConfigs 1..=4 alone describe_configs;
+    AlterConfigs 0..=2 alone alter_configs;
     DescribeLogDirs 1..=5 alone describe_log_dirs;
     CreatePartitions 0..=3 alone create_partitions;
+    IncrementalAlterConfigs 0..=1 alone incremental_alter_configs;
     DescribeCluster 0..=2 alone describe_cluster;
     DescribeTopicPartitions 0..=0 alone describe_topic_partitions;
 }

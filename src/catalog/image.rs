@@ -28,6 +28,7 @@ impl ResourceType {
     pub const TOPIC: ResourceType = ResourceType(2);
     /// A broker by its id in decimal, or with an empty name all brokers.
     pub const BROKER: ResourceType = ResourceType(4);
+    pub const BROKER_LOGGER: ResourceType = ResourceType(8);
     pub const CLIENT_METRICS: ResourceType = ResourceType(16);
     pub const GROUP: ResourceType = ResourceType(32);
 }
@@ -172,6 +173,21 @@ impl CatalogImage {
         } else {
             self.configs.get(&(resource_type, Arc::from(name)))
         }
+    }
+
+    /// What is set for all brokers, and for this one.
+    pub fn broker_configs(&self) -> [Option<&Arc<ConfigMap>>; 2] {
+        ["", &self.node_id().to_string()].map(|name| self.config(ResourceType::BROKER, name))
+    }
+
+    /// The names of topics that have other values of their own than in an older image. Takes time by what is
+    /// different, not by what there is.
+    pub fn configured_otherwise<'a>(&'a self, older: &'a CatalogImage) -> impl Iterator<Item = &'a Arc<str>> {
+        use imbl::ordmap::DiffItem;
+        older.topic_configs.diff(&self.topic_configs).map(|item| {
+            let (DiffItem::Add(name, _) | DiffItem::Remove(name, _) | DiffItem::Update { new: (name, _), .. }) = item;
+            name
+        })
     }
 
     /// A topic's own values, for `TopicConfig::resolve`.

@@ -44,7 +44,7 @@ impl Keys {
                     key.name,
                     key.kind.type_name(),
                     default_of(key),
-                    key.scope.name(),
+                    key.scope_here().name(),
                 );
                 if docs {
                     let _ = writeln!(out, "      {}", key.doc());
@@ -87,7 +87,7 @@ impl Keys {
                     let _ = write!(doc, " Not Kafka's default: {why}.");
                 }
                 let (name, kind, default) = (key.name, key.kind.type_name(), markdown_default(key));
-                let _ = writeln!(out, "| `{name}` | {kind} | {default} | {} | {doc} |", key.scope.name());
+                let _ = writeln!(out, "| `{name}` | {kind} | {default} | {} | {doc} |", key.scope_here().name());
             }
             out.push('\n');
         }
@@ -148,7 +148,7 @@ fn row(key: &Key, of: &str) -> Value {
         "default": key.default,
         "default_from": key.broker_key,
         "importance": key.importance.name(),
-        "changes": key.scope.name(),
+        "changes": key.scope_here().name(),
         "effect": effect,
         "reason": reason,
         "kafka": !key.is_ours(),

@@ -299,6 +299,20 @@ impl BrokerConfig {
         Ok(config)
     }
 
+    /// The same with what was changed while running, for all brokers and for this one.
+    ///
+    /// # Errors
+    /// When a value is none that topics can have as their default.
+    pub fn with_dynamic<'a>(
+        &self,
+        default: impl IntoIterator<Item = (&'a str, &'a str)>,
+        broker: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<BrokerConfig, ConfigError> {
+        let settings = self.settings.with_dynamic(default, broker);
+        TopicConfig::broker_default(&settings)?;
+        Ok(BrokerConfig { settings, ..self.clone() })
+    }
+
     /// The text of every key with its origin.
     pub fn settings(&self) -> &Settings {
         &self.settings

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::keys::{Key, Scope, broker_keys, synonyms, topic_keys};
+use super::keys::{Key, broker_keys, synonyms, topic_keys};
 use super::topic::inherited;
 use super::{BrokerConfig, Settings, validate_topic_config};
 
@@ -48,7 +48,7 @@ impl BrokerConfig {
         rows(broker_keys(), wanted, |key| {
             let synonyms = broker_synonyms(settings, key);
             let value = settings.get(key.name).map(str::to_owned);
-            row(key, value, synonyms, key.scope == Scope::ReadOnly)
+            row(key, value, synonyms, !key.changes_live())
         })
     }
 
@@ -59,7 +59,7 @@ impl BrokerConfig {
         rows(changed, wanted, |key| {
             let mut synonyms = broker_synonyms(settings, key);
             synonyms.retain(|synonym| synonym.source == ConfigSource::DynamicDefaultBrokerConfig);
-            row(key, settings.dynamic_default(key.name).map(str::to_owned), synonyms, key.scope == Scope::ReadOnly)
+            row(key, settings.dynamic_default(key.name).map(str::to_owned), synonyms, !key.changes_live())
         })
     }
 

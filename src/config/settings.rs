@@ -106,27 +106,29 @@ impl Settings {
         Ok((settings, notes))
     }
 
-    /// The same settings with what was changed while running, for all brokers and for this one. Keys that this
-    /// version does not know, or that may not change, are left out: they were stored by another version.
-    pub fn with_dynamic(
+    /// The same settings with what was changed while running, for all brokers and for this one. What cannot be changed
+    /// here while running, and values that do not fit, are left out: another version, or Apache Kafka, stored them.
+    #[must_use]
+    pub fn with_dynamic<'a>(
         &self,
-        default: &BTreeMap<String, String>,
-        broker: &BTreeMap<String, String>,
-    ) -> Result<Settings, ConfigError> {
-        let layer = |changes: &BTreeMap<String, String>, origin: &Origin| {
-            let mut values = HashMap::new();
-            for (name, value) in changes {
-                if let Some(key) = broker_key(name).filter(|key| key.scope != keys::Scope::ReadOnly) {
-                    values.insert(key.name, check(key, value, origin)?);
-                }
-            }
-            Ok(values)
-        };
-        Ok(Settings {
-            dynamic_default: layer(default, &Origin::DynamicDefault)?,
-            dynamic_broker: layer(broker, &Origin::DynamicBroker)?,
+        default: impl IntoIterator<Item = (&'a str, &'a str)>,
+        broker: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Settings {
+        fn layer<'a>(
+            changes: impl IntoIterator<Item = (&'a str, &'a str)>,
+            origin: &Origin,
+        ) -> HashMap<&'static str, Setting> {
+            let known = changes.into_iter().filter_map(|(name, value)| {
+                let key = broker_key(name).filter(|key| key.changes_live())?;
+                Some((key.name, check(key, value, origin).ok()?))
+            });
+            known.collect()
+        }
+        Settings {
+            dynamic_default: layer(default, &Origin::DynamicDefault),
+            dynamic_broker: layer(broker, &Origin::DynamicBroker),
             ..self.clone()
-        })
+        }
     }
 
     pub fn profile(&self) -> &'static str {
@@ -409,15 +411,15 @@ mod tests {
     #[test]
     fn what_changes_while_running_is_strongest() {
         let (settings, _) = load(("s.properties", "message.max.bytes=1000"), &[]).expect("it loads");
-        let change = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
-        let changed = settings.with_dynamic(&change("message.max.bytes", "2000"), &BTreeMap::new()).expect("it fits");
-        assert_eq!(changed.integer("message.max.bytes"), 2000);
-        let changed = settings
-            .with_dynamic(&change("message.max.bytes", "2000"), &change("message.max.bytes", "3000"))
-            .expect("it fits");
+        let with = |default: &[(&'static str, &'static str)], broker: &[(&'static str, &'static str)]| {
+            settings.with_dynamic(default.iter().copied(), broker.iter().copied())
+        };
+        assert_eq!(with(&[("message.max.bytes", "2000")], &[]).integer("message.max.bytes"), 2000);
+        let changed = with(&[("message.max.bytes", "2000")], &[("message.max.bytes", "3000")]);
         assert_eq!(changed.integer("message.max.bytes"), 3000);
-        let read_only = settings.with_dynamic(&change("node.id", "9"), &BTreeMap::new()).expect("it is left out");
-        assert_eq!(read_only.integer("node.id"), 1);
-        assert!(settings.with_dynamic(&change("message.max.bytes", "x"), &BTreeMap::new()).is_err());
+        assert_eq!(changed.with_dynamic([], []).integer("message.max.bytes"), 1000, "each time anew");
+        assert_eq!(with(&[("node.id", "9")], &[]).integer("node.id"), 1, "it takes a start");
+        assert_eq!(with(&[("max.connections", "9")], &[]).integer("max.connections"), 50_000, "here it does too");
+        assert_eq!(with(&[("message.max.bytes", "x")], &[]).integer("message.max.bytes"), 1000);
     }
 }

@@ -65,7 +65,8 @@ pub fn load(start: &Start) -> Result<Found, StartError> {
         tracing::warn!("{error}; more is recovered than would have to be");
     }
     let shards = start.config.shards as u16;
-    let view = Arc::new(ClusterView { image: Arc::clone(loaded.catalog.image()), placement: loaded.placement, shards });
+    let image = Arc::clone(loaded.catalog.image());
+    let view = Arc::new(ClusterView::new(image, loaded.placement, shards, &Arc::new(start.config.clone())));
     checkpoints.retain(|partition| {
         view.topic(&partition.topic).is_some_and(|topic| topic.partition(partition.partition).is_some())
     });
@@ -151,7 +152,7 @@ fn load_options(
     let now_ms = clock::wall_ms();
     let mut options = Vec::with_capacity(view.image.partition_count());
     for topic in view.image.topics() {
-        let config = log_config(view, &start.config, &topic.name);
+        let config = log_config(view, &topic.name);
         for partition in 0..topic.partition_count() {
             let topic_partition = TopicPartition { topic: Arc::clone(&topic.name), partition };
             let known = checkpoints.get(&topic_partition);

@@ -116,11 +116,7 @@ pub fn run(
         let view = match &controller {
             None => view,
             Some((_, image)) => {
-                let begun = Arc::new(ClusterView {
-                    image: Arc::clone(image),
-                    placement: view.placement.clone(),
-                    shards: view.shards,
-                });
+                let begun = Arc::new(view.next(Arc::clone(image), view.placement.clone()));
                 tell(Told::Begun(Arc::clone(&begun)));
                 begun
             }

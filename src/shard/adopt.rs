@@ -3,6 +3,8 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::catalog::{ResourceType, TopicImage};
+use crate::config::{BrokerConfig, TimestampType, TopicConfig};
 use crate::log::{
     DirCheckpoints, LoadError, LoadOptions, LoadedLog, LogConfig, delete_all, load, names, set_aside, with_room,
 };
@@ -13,6 +15,9 @@ use crate::types::{LeaderEpoch, Offset, PartitionId, TopicPartition};
 use super::Shard;
 use super::cluster_view::ClusterView;
 
+/// Topics configured in one turn of the loop: a resolved configuration takes some ten microseconds.
+const TOPICS_PER_TURN: usize = 8;
+
 impl Shard {
     /// Takes over a newer view. Its new partitions that belong here are made on disk and opened before
     /// this returns; those that are gone are closed and removed. Returns what could not be opened.
@@ -22,7 +27,7 @@ impl Shard {
             return Vec::new();
         }
         self.drop_gone(&older, &view).await;
-        self.follow_configs(&older, &view);
+        self.follow_configs(&older, &view).await;
         let now_ms = runtime::wall_ms();
         let mut wanted = Vec::new();
         for topic in view.image.topics() {
@@ -36,7 +41,7 @@ impl Shard {
                     let topic_partition = TopicPartition { topic: Arc::clone(&topic.name), partition };
                     wanted.push(LoadOptions {
                         dir: self.config.directory.join(topic_partition.to_string()),
-                        config: log_config(&view, &self.config, &topic.name),
+                        config: log_config(&view, &topic.name),
                         topic_partition,
                         topic_id: topic.id,
                         clean: true,
@@ -128,19 +133,33 @@ impl Shard {
         }
     }
 
-    /// Gives partitions what changed in their topics' configurations.
-    fn follow_configs(&self, older: &ClusterView, view: &ClusterView) {
-        for topic in view.image.topics() {
-            if view.image.topic_overrides(&topic.name).eq(older.image.topic_overrides(&topic.name)) {
-                continue;
-            }
-            let config = Rc::new(view.topic_config(&self.config, &topic.name));
-            let log_config = Rc::new(log_config(view, &self.config, &topic.name));
-            for partition in 0..topic.partition_count() {
-                if let Some(partition) = self.partition(PartitionId { topic_id: topic.id, partition }) {
-                    partition.set_config(Rc::clone(&config));
-                    partition.log.set_config(Rc::clone(&log_config));
+    /// Gives partitions what changed in their topics' configurations, or in the defaults behind them.
+    async fn follow_configs(&self, older: &ClusterView, view: &ClusterView) {
+        if Arc::ptr_eq(older.config(), view.config()) {
+            for name in view.image.configured_otherwise(&older.image) {
+                if let Some(topic) = view.topic(name) {
+                    self.configure(topic, &Rc::new(view.topic_config(name)), view);
                 }
+            }
+            return;
+        }
+        // Most topics have no values of their own, and share one configuration.
+        let plain = Rc::new(view.topic_config(""));
+        for (at, topic) in view.image.topics().enumerate() {
+            if at % TOPICS_PER_TURN == 0 {
+                runtime::yield_now().await;
+            }
+            let own = view.image.config(ResourceType::TOPIC, &topic.name).map(|_| view.topic_config(&topic.name));
+            self.configure(topic, &own.map_or_else(|| Rc::clone(&plain), Rc::new), view);
+        }
+    }
+
+    fn configure(&self, topic: &TopicImage, config: &Rc<TopicConfig>, view: &ClusterView) {
+        let log_config = Rc::new(log_config_of(config, view.config()));
+        for partition in 0..topic.partition_count() {
+            if let Some(partition) = self.partition(PartitionId { topic_id: topic.id, partition }) {
+                partition.set_config(Rc::clone(config));
+                partition.log.set_config(Rc::clone(&log_config));
             }
         }
     }
@@ -165,8 +184,11 @@ fn load_new(wanted: Vec<LoadOptions>, checkpoints: &DirCheckpoints) -> Result<Ma
 }
 
 /// What the log needs of a topic's configuration.
-pub fn log_config(view: &ClusterView, broker: &crate::config::BrokerConfig, topic: &str) -> LogConfig {
-    let config = view.topic_config(broker, topic);
+pub fn log_config(view: &ClusterView, topic: &str) -> LogConfig {
+    log_config_of(&view.topic_config(topic), view.config())
+}
+
+fn log_config_of(config: &TopicConfig, broker: &BrokerConfig) -> LogConfig {
     LogConfig {
         segment_bytes: config.segment_bytes,
         segment_ms: config.segment_ms,
@@ -181,7 +203,7 @@ pub fn log_config(view: &ClusterView, broker: &crate::config::BrokerConfig, topi
         min_compaction_lag_ms: config.min_compaction_lag_ms,
         max_compaction_lag_ms: config.max_compaction_lag_ms,
         max_message_bytes: config.max_message_bytes,
-        log_append_time: config.message_timestamp_type == crate::config::TimestampType::LogAppendTime,
+        log_append_time: config.message_timestamp_type == TimestampType::LogAppendTime,
         flush_messages: config.flush_messages,
         flush_ms: config.flush_ms,
         file_delete_delay_ms: config.file_delete_delay_ms,

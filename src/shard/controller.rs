@@ -4,6 +4,8 @@
 //! `__cluster_metadata`, the placement of new partitions is stored, and every shard has taken over the new view. One
 //! command runs at a time.
 
+mod alter_configs;
+
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -25,6 +27,8 @@ use super::join::join_all;
 use super::message::{ProducerIdBlock, ShardReply, ShardRequest};
 use super::{OFFSETS_TOPIC, Shard};
 
+pub use alter_configs::{Alteration, ResourceToAlter};
+
 /// What the controller is asked to do.
 pub enum Command {
     CreateTopics {
@@ -36,6 +40,10 @@ pub enum Command {
     DeleteTopics(Vec<TopicToDelete>),
     CreatePartitions {
         topics: Vec<PartitionsToCreate>,
+        validate_only: bool,
+    },
+    AlterConfigs {
+        resources: Vec<ResourceToAlter>,
         validate_only: bool,
     },
     AllocateProducerIds,
@@ -64,13 +72,14 @@ pub struct PartitionsToCreate {
     pub assignments: Option<Vec<Vec<i32>>>,
 }
 
-/// What became of a command; one row for each topic of the request, in its order.
+/// What became of a command; one row for each topic or resource of the request, in its order.
 pub enum CommandOutcome {
     Done,
     Failed(ErrorCode),
     TopicsCreated(Vec<(String, Result<CreatedTopic, CommandError>)>),
     TopicsDeleted(Vec<(Option<String>, TopicId, Result<(), CommandError>)>),
     PartitionsCreated(Vec<(String, Result<(), CommandError>)>),
+    ConfigsAltered(Vec<Result<(), CommandError>>),
     ProducerIds(ProducerIdBlock),
 }
 
@@ -149,6 +158,9 @@ impl Controller {
             Command::CreatePartitions { topics, validate_only } => {
                 self.create_partitions(shard, topics, validate_only).await
             }
+            Command::AlterConfigs { resources, validate_only } => {
+                self.alter_configs(shard, &resources, validate_only).await
+            }
             Command::AllocateProducerIds => self.allocate_producer_ids(shard).await,
         }
     }
@@ -190,10 +202,16 @@ impl Controller {
             .collect();
         let mut rows: Vec<(String, Result<CreatedTopic, CommandError>)> = {
             let catalog = self.catalog.borrow();
-            commands::create_topics(catalog.image(), config.settings(), rules, &wanted, KafkaUuid::random)
-                .into_iter()
-                .map(|(name, row)| (name.to_string(), row))
-                .collect()
+            commands::create_topics(
+                catalog.image(),
+                shard.view().config().settings(),
+                rules,
+                &wanted,
+                KafkaUuid::random,
+            )
+            .into_iter()
+            .map(|(name, row)| (name.to_string(), row))
+            .collect()
         };
         if validate_only {
             return CommandOutcome::TopicsCreated(rows);
@@ -330,7 +348,7 @@ impl Controller {
         if !placed.is_empty() || self.placement_missed.get() {
             self.store(shard, &placement, placed, image.topic_count()).await?;
         }
-        let view = Arc::new(ClusterView { image, placement, shards: before.shards });
+        let view = Arc::new(before.next(image, placement));
         let told = (0..view.shards)
             .map(|to| Box::pin(shard.call(ShardId(to), ShardRequest::Adopt(Arc::clone(&view)))))
             .collect();

@@ -54,6 +54,7 @@ enum Sent {
 
 pub struct Shard {
     pub id: ShardId,
+    /// As the start was given it; what can change while the broker runs is in the view's.
     pub config: Arc<BrokerConfig>,
     pub log_shard: Rc<LogShard>,
     view: RefCell<Arc<ClusterView>>,
@@ -182,7 +183,7 @@ impl Shard {
         }
         let view = self.view();
         let Some(image) = view.image.partition(id.topic_id, id.partition) else { return };
-        let config = Rc::new(view.topic_config(&self.config, &loaded.topic_partition.topic));
+        let config = Rc::new(view.topic_config(&loaded.topic_partition.topic));
         let partition = Partition::open(loaded, &self.log_shard, image.leader_epoch, config);
         if [OFFSETS_TOPIC, TRANSACTION_TOPIC].contains(&&*partition.name.topic) {
             partition.log.set_claim(Claim::Coordinator);

@@ -3,15 +3,19 @@
 use std::sync::Arc;
 
 use crate::catalog::CommandError;
+use crate::catalog::features::ELIGIBLE_LEADER_REPLICAS_VERSION;
 use crate::catalog::image::{CatalogImage, ConfigMap, ResourceType};
 use crate::catalog::metadata_record::MetadataRecord;
 use crate::catalog::records::ConfigRecord;
-use crate::config::keys::{Key, Kind, Scope, broker_key, items, topic_key};
+use crate::catalog::topic_name;
+use crate::config::keys::{Effect, Key, Kind, Scope, broker_key, items, topic_key};
 use crate::config::{Settings, TopicConfig, validate_topic_config};
 use crate::error_code::ErrorCode;
 
 /// Kafka's bound of what is stored of one value, against a list that grows with every APPEND.
 const VALUE_BYTES_MAX: usize = i16::MAX as usize;
+
+const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 
 /// What a configuration belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,61 +63,136 @@ pub struct ConfigChange<'a> {
     pub value: Option<&'a str>,
 }
 
-/// The records of changes to single keys; those that change nothing make none.
+/// What a request makes of one resource. A value that is missing is none that can be set.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ConfigRequest<'a> {
+    /// IncrementalAlterConfigs: changes of single keys.
+    Change(Vec<ConfigChange<'a>>),
+    /// AlterConfigs: the only values from now on.
+    Replace(Vec<(&'a str, Option<&'a str>)>),
+}
+
+/// The records of one resource; what changes nothing makes none. `settings` are the broker's as they are now.
+///
+/// # Errors
+/// As Kafka's `ConfigAdminManager` and `ControllerConfigurationValidator` give them. For a broker's keys that cannot be
+/// changed while this broker runs, INVALID_REQUEST.
 pub fn alter_configs(
     image: &CatalogImage,
     settings: &Settings,
     target: ConfigTarget<'_>,
-    changes: &[ConfigChange<'_>],
+    request: &ConfigRequest<'_>,
 ) -> Result<Vec<MetadataRecord>, CommandError> {
-    check_target(image, target)?;
-    let before = image.config(target.resource_type, target.name).cloned().unwrap_or_default();
-    let mut after = ConfigMap::clone(&before);
-    for (i, change) in changes.iter().enumerate() {
-        if changes.iter().take(i).any(|earlier| earlier.key == change.key) {
-            let message = format!("Error due to duplicate config keys: {}", change.key);
-            return Err(CommandError::new(ErrorCode::InvalidRequest, message));
-        }
-        apply_change(settings, target, &mut after, change)?;
-    }
-    finish(settings, target, &before, &after)
-}
-
-/// The records that make these the only values of a resource.
-pub fn replace_configs(
-    image: &CatalogImage,
-    settings: &Settings,
-    target: ConfigTarget<'_>,
-    values: &[(&str, Option<&str>)],
-) -> Result<Vec<MetadataRecord>, CommandError> {
+    check_keys(request)?;
     check_target(image, target)?;
     let before = image.config(target.resource_type, target.name).cloned().unwrap_or_default();
     let mut after = ConfigMap::new();
-    for &(key, value) in values {
-        if let Some(value) = value {
-            after.insert(Arc::from(key), Arc::from(check_value(target, key, value)?));
+    match request {
+        ConfigRequest::Change(changes) => {
+            check_changeable(target, changes.iter().filter(|change| change.op != ConfigOp::Delete).map(|c| c.key))?;
+            after.clone_from(&before);
+            for change in changes {
+                apply_change(settings, target, &mut after, change)?;
+            }
+        }
+        ConfigRequest::Replace(values) => {
+            check_changeable(target, values.iter().map(|(key, _)| *key))?;
+            for &(key, value) in values {
+                after.insert(Arc::from(key), Arc::from(check_value(target, key, value.unwrap_or_default())?));
+            }
         }
     }
-    finish(settings, target, &before, &after)
+    check_together(image, settings, target, &before, &after)?;
+    // A topic that is not there is told last, as Kafka does.
+    if target.resource_type == ResourceType::TOPIC && image.topic(target.name).is_none() {
+        let message = format!("The topic '{}' does not exist.", target.name);
+        return Err(CommandError::new(ErrorCode::UnknownTopicOrPartition, message));
+    }
+    let record = |key: &str, value: Option<&str>| config_record(target.resource_type, target.name, key, value).into();
+    let gone = before.keys().filter(|key| !after.contains_key(*key)).map(|key| record(key, None));
+    let set = after.iter().filter(|(key, value)| before.get(*key) != Some(value));
+    Ok(gone.chain(set.map(|(key, value)| record(key, Some(value)))).collect())
+}
+
+fn invalid_request(message: impl Into<String>) -> CommandError {
+    CommandError::new(ErrorCode::InvalidRequest, message)
+}
+
+fn invalid_config(message: impl Into<String>) -> CommandError {
+    CommandError::new(ErrorCode::InvalidConfig, message)
+}
+
+/// Every key once, and with a value where one is needed.
+fn check_keys(request: &ConfigRequest<'_>) -> Result<(), CommandError> {
+    let (mut keys, without_value): (Vec<&str>, Vec<&str>) = match request {
+        ConfigRequest::Change(changes) => (
+            changes.iter().map(|change| change.key).collect(),
+            changes.iter().filter(|c| c.op != ConfigOp::Delete && c.value.is_none()).map(|c| c.key).collect(),
+        ),
+        ConfigRequest::Replace(values) => (
+            values.iter().map(|(key, _)| *key).collect(),
+            values.iter().filter(|(_, value)| value.is_none()).map(|(key, _)| *key).collect(),
+        ),
+    };
+    keys.sort_unstable();
+    if keys.windows(2).any(|pair| pair.first() == pair.last()) {
+        return Err(invalid_request("Error due to duplicate config keys"));
+    }
+    if !without_value.is_empty() {
+        return Err(invalid_request(format!("Null value not supported for : {}", without_value.join(", "))));
+    }
+    Ok(())
 }
 
 fn check_target(image: &CatalogImage, target: ConfigTarget<'_>) -> Result<(), CommandError> {
+    let name = target.name;
     match target.resource_type {
-        ResourceType::TOPIC if image.topic(target.name).is_none() => Err(CommandError::new(
-            ErrorCode::UnknownTopicOrPartition,
-            format!("The topic '{}' does not exist.", target.name),
-        )),
-        ResourceType::BROKER if !target.name.is_empty() && target.name != image.node_id().to_string() => {
-            Err(CommandError::new(ErrorCode::InvalidRequest, format!("Node id {} is not this broker's.", target.name)))
+        ResourceType::TOPIC if name.is_empty() => Err(invalid_request("Default topic resources are not allowed.")),
+        ResourceType::TOPIC => {
+            topic_name::check(name).map_err(|error| CommandError::new(ErrorCode::InvalidTopicException, error))
         }
-        ResourceType::CLIENT_METRICS | ResourceType::GROUP if target.name.is_empty() => {
-            Err(CommandError::new(ErrorCode::InvalidRequest, "Default resources are not allowed here."))
+        ResourceType::BROKER if name.is_empty() => Ok(()),
+        ResourceType::BROKER => match name.parse::<i32>() {
+            Err(_) => Err(invalid_request(format!("Node id must be an integer, but it is: {name}"))),
+            Ok(id) if id != image.node_id() => {
+                Err(invalid_request(format!("Unexpected broker id, expected {}, but received {name}", image.node_id())))
+            }
+            Ok(_) => Ok(()),
+        },
+        ResourceType::BROKER_LOGGER => Err(invalid_request("Log levels cannot be changed while the broker runs.")),
+        ResourceType::CLIENT_METRICS => Err(invalid_request("Client metrics cannot be configured yet.")),
+        ResourceType::GROUP => Err(invalid_request("Groups cannot be configured yet.")),
+        ResourceType(other) => Err(invalid_request(format!("Unknown resource type {other}"))),
+    }
+}
+
+/// Of a broker's keys only those may be set whose new value acts at once.
+fn check_changeable<'a>(target: ConfigTarget<'_>, keys: impl Iterator<Item = &'a str>) -> Result<(), CommandError> {
+    if target.resource_type != ResourceType::BROKER {
+        return Ok(());
+    }
+    let (mut fixed, mut reasons) = (Vec::new(), Vec::new());
+    for key in keys {
+        let known = broker_key(key).ok_or_else(|| invalid_config(format!("Unknown broker config name: {key}")))?;
+        if known.changes_live() {
+            continue;
         }
-        ResourceType::TOPIC | ResourceType::BROKER | ResourceType::CLIENT_METRICS | ResourceType::GROUP => Ok(()),
-        ResourceType(other) => {
-            Err(CommandError::new(ErrorCode::InvalidRequest, format!("Unexpected resource type {other}.")))
+        fixed.push(key);
+        let reason = match known.effect {
+            Effect::Ignored(reason) | Effect::Refused(reason) => reason,
+            // Kafka needs a start for these too.
+            Effect::Works if known.scope == Scope::ReadOnly => continue,
+            Effect::Works => "here a change takes a start",
+        };
+        if !reasons.contains(&reason) {
+            reasons.push(reason);
         }
     }
+    if fixed.is_empty() {
+        return Ok(());
+    }
+    let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join("; ")) };
+    Err(invalid_request(format!("Cannot update these configs dynamically: [{}]{reasons}", fixed.join(", "))))
 }
 
 fn apply_change(
@@ -127,18 +206,13 @@ fn apply_change(
         after.remove(key);
         return Ok(());
     }
-    let given = change.value.ok_or_else(|| {
-        let message = format!("Null value not supported for {} of configuration {key}", change.op.name());
-        CommandError::new(ErrorCode::InvalidRequest, message)
-    })?;
+    let given = change.value.unwrap_or_default();
     let value = match change.op {
         ConfigOp::Append | ConfigOp::Subtract => {
             let known = known_key(target, key).filter(|known| matches!(known.kind, Kind::List | Kind::ListOf(_)));
             if known.is_none() {
-                return Err(CommandError::new(
-                    ErrorCode::InvalidConfig,
-                    format!("Can't {} to key {key} because its type is not LIST.", change.op.name()),
-                ));
+                let op = change.op.name();
+                return Err(invalid_config(format!("Can't {op} to key {key} because its type is not LIST.")));
             }
             // A list that is not set begins with what is inherited.
             let present = after.get(key).map(ToString::to_string).or_else(|| inherited(settings, target, key));
@@ -177,37 +251,23 @@ fn known_key(target: ConfigTarget<'_>, key: &str) -> Option<&'static Key> {
 
 /// The canonical text of a value.
 fn check_value(target: ConfigTarget<'_>, key: &str, value: &str) -> Result<String, CommandError> {
-    let invalid = |message: String| CommandError::new(ErrorCode::InvalidConfig, message);
     if value.len() > VALUE_BYTES_MAX {
-        return Err(invalid(format!("The configuration value of {key} cannot be longer than {VALUE_BYTES_MAX}")));
+        return Err(invalid_config(format!(
+            "The configuration value of {key} cannot be longer than {VALUE_BYTES_MAX}"
+        )));
     }
-    match target.resource_type {
-        ResourceType::TOPIC => check_topic_value(key, value),
-        ResourceType::BROKER => {
-            let known = broker_key(key).ok_or_else(|| invalid(format!("Unknown broker config name: {key}")))?;
-            let scope_ok = match known.scope {
-                Scope::ReadOnly => false,
-                Scope::PerBroker => true,
-                Scope::ClusterWide => target.name.is_empty(),
-            };
-            if !scope_ok {
-                let what = if known.scope == Scope::ReadOnly { "dynamically" } else { "at broker level" };
-                return Err(CommandError::new(
-                    ErrorCode::InvalidRequest,
-                    format!("Cannot update these configs {what}: [{key}]"),
-                ));
-            }
-            known.kind.canonical(value).map_err(|expected| {
-                invalid(format!("Invalid value {value} for configuration {key}: expected {expected}"))
-            })
-        }
-        // Kept for Kafka and for later: their keys are not known here.
-        _ => Ok(value.to_owned()),
+    if target.resource_type == ResourceType::TOPIC {
+        return check_topic_value(key, value);
     }
+    let known = broker_key(key).ok_or_else(|| invalid_config(format!("Unknown broker config name: {key}")))?;
+    // Kafka's code for a broker's bad value, unlike a topic's (KAFKA-13609).
+    known.kind.canonical(value).map_err(|expected| {
+        invalid_request(format!("Invalid value {value} for configuration {key}: expected {expected}"))
+    })
 }
 
 pub(super) fn check_topic_value(key: &str, value: &str) -> Result<String, CommandError> {
-    validate_topic_config(key, value).map_err(|error| CommandError::new(ErrorCode::InvalidConfig, error.to_string()))
+    validate_topic_config(key, value).map_err(|error| invalid_config(error.to_string()))
 }
 
 /// Whether a topic's values go together, and with what it inherits.
@@ -216,24 +276,37 @@ pub(super) fn check_resolved(settings: &Settings, configs: &ConfigMap) -> Result
         return Ok(());
     }
     let overrides = configs.iter().map(|(key, value)| (&**key, &**value));
-    TopicConfig::resolve(settings, overrides)
-        .map(|_| ())
-        .map_err(|error| CommandError::new(ErrorCode::InvalidConfig, error.to_string()))
+    TopicConfig::resolve(settings, overrides).map(|_| ()).map_err(|error| invalid_config(error.to_string()))
 }
 
-fn finish(
+/// Whether what a resource has then goes together.
+fn check_together(
+    image: &CatalogImage,
     settings: &Settings,
     target: ConfigTarget<'_>,
     before: &ConfigMap,
     after: &ConfigMap,
-) -> Result<Vec<MetadataRecord>, CommandError> {
-    if target.resource_type == ResourceType::TOPIC {
-        check_resolved(settings, after)?;
+) -> Result<(), CommandError> {
+    if target.resource_type != ResourceType::BROKER {
+        return check_resolved(settings, after);
     }
-    let record = |key: &str, value: Option<&str>| config_record(target.resource_type, target.name, key, value).into();
-    let gone = before.keys().filter(|key| !after.contains_key(*key)).map(|key| record(key, None));
-    let set = after.iter().filter(|(key, value)| before.get(*key) != Some(value));
-    Ok(gone.chain(set.map(|(key, value)| record(key, Some(value)))).collect())
+    if image.feature(ELIGIBLE_LEADER_REPLICAS_VERSION) > 0 {
+        // Kafka, when it has the directory, reckons with one number for all brokers (KIP-966).
+        let (was, is) = (before.get(MIN_INSYNC_REPLICAS), after.get(MIN_INSYNC_REPLICAS));
+        if target.name.is_empty() && was.is_some() && is.is_none() {
+            let message = "Cluster-level min.insync.replicas cannot be removed while ELR is enabled.";
+            return Err(invalid_config(message));
+        }
+        if !target.name.is_empty() && was != is {
+            return Err(invalid_config("Broker-level min.insync.replicas cannot be altered while ELR is enabled."));
+        }
+    }
+    let [default, broker] = image.broker_configs().map(|layer| layer.map(|map| &**map));
+    let layers = if target.name.is_empty() { [Some(after), broker] } else { [default, Some(after)] };
+    let [default, broker] = layers.map(|layer| layer.into_iter().flatten().map(|(key, value)| (&**key, &**value)));
+    TopicConfig::resolve(&settings.with_dynamic(default, broker), [])
+        .map(|_| ())
+        .map_err(|error| invalid_request(error.to_string()))
 }
 
 pub(super) fn config_record(resource_type: ResourceType, name: &str, key: &str, value: Option<&str>) -> ConfigRecord {

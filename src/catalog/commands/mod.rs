@@ -11,7 +11,7 @@ mod placing;
 mod producer_ids;
 mod start;
 
-pub use alter_configs::{ConfigChange, ConfigOp, ConfigTarget, alter_configs, replace_configs};
+pub use alter_configs::{ConfigChange, ConfigOp, ConfigRequest, ConfigTarget, alter_configs};
 pub use create_partitions::{NewPartitions, create_partitions};
 pub use create_topics::{CreatedTopic, NewTopic, create_topics};
 pub use delete_topics::{TopicRef, delete_topic};

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use super::super::commands::{
-    ConfigChange, ConfigOp, ConfigTarget, CreatedTopic, ManualAssignment, NewPartitions, NewTopic, PlacingRules,
-    TopicRef, allocate_producer_ids, alter_configs, create_partitions, create_topics, delete_topic, lead_partitions,
-    replace_configs,
+    CreatedTopic, ManualAssignment, NewPartitions, NewTopic, PlacingRules, TopicRef, allocate_producer_ids,
+    create_partitions, create_topics, delete_topic, lead_partitions,
 };
 use super::super::records::PartitionRecord;
 use super::super::{CatalogImage, CommandError, MetadataRecord, ResourceType};
@@ -16,11 +15,11 @@ use crate::types::{KafkaUuid, LeaderEpoch};
 
 const RULES: PlacingRules = PlacingRules { default_partitions: 3, strict_replication_factor: false };
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings::load(&Sources::default()).expect("the defaults").0
 }
 
-fn topic(name: &str) -> NewTopic<'_> {
+pub(super) fn topic(name: &str) -> NewTopic<'_> {
     NewTopic { name, num_partitions: 1, replication_factor: -1, assignments: vec![], configs: vec![] }
 }
 
@@ -35,13 +34,13 @@ fn create_with(image: &CatalogImage, rules: PlacingRules, topic: NewTopic<'_>) -
     answers.remove(0).1
 }
 
-fn apply(image: &mut CatalogImage, records: &[MetadataRecord]) {
+pub(super) fn apply(image: &mut CatalogImage, records: &[MetadataRecord]) {
     for record in records {
         image.apply(record).expect("it fits");
     }
 }
 
-fn image_of(topics: &[NewTopic<'_>]) -> CatalogImage {
+pub(super) fn image_of(topics: &[NewTopic<'_>]) -> CatalogImage {
     let mut image = CatalogImage::empty(identity());
     for topic in topics {
         let created = create_with(&image, RULES, topic.clone()).expect("it can be");
@@ -197,68 +196,6 @@ fn partitions_are_added_behind_the_last() {
     apply(&mut image, &records);
     let topic = image.topic("a").expect("it is there");
     assert_eq!((topic.partition_count(), image.partition_count()), (4, 4));
-}
-
-#[test]
-fn configs_are_changed_key_by_key_or_all_at_once() {
-    let configured = NewTopic { configs: vec![("retention.ms", Some("5"))], ..topic("a") };
-    let mut image = image_of(&[configured]);
-    let target = ConfigTarget { resource_type: ResourceType::TOPIC, name: "a" };
-    let change = |key, op, value| ConfigChange { key, op, value };
-    let texts = |records: &[MetadataRecord]| {
-        let text = |record: &MetadataRecord| match record {
-            MetadataRecord::Config(of) => format!("{}={}", &*of.name, of.value.as_deref().unwrap_or("-")),
-            other => panic!("{other:?}"),
-        };
-        records.iter().map(text).collect::<Vec<_>>()
-    };
-    let alter = |image: &CatalogImage, changes: &[_]| alter_configs(image, &settings(), target, changes);
-
-    let same = alter(&image, &[change("retention.ms", ConfigOp::Set, Some("5"))]).expect("it can be");
-    assert!(same.is_empty(), "nothing changes");
-    let changes = [
-        change("retention.ms", ConfigOp::Delete, None),
-        change("cleanup.policy", ConfigOp::Append, Some("compact")),
-        change("segment.bytes", ConfigOp::Set, Some("1048576")),
-    ];
-    let records = alter(&image, &changes).expect("it can be");
-    let expected = ["retention.ms=-", "cleanup.policy=delete,compact", "segment.bytes=1048576"];
-    assert_eq!(texts(&records), expected, "a list that is not set begins with its default");
-    apply(&mut image, &records);
-    let records = alter(&image, &[change("cleanup.policy", ConfigOp::Subtract, Some("delete"))]).expect("it can be");
-    assert_eq!(texts(&records), ["cleanup.policy=compact"]);
-    let records = replace_configs(&image, &settings(), target, &[("retention.ms", Some("7"))]).expect("it can be");
-    assert_eq!(texts(&records), ["cleanup.policy=-", "segment.bytes=-", "retention.ms=7"]);
-
-    let refused = |changes: &[_]| code(alter(&image, changes)).0;
-    assert_eq!(refused(&[change("retention.ms", ConfigOp::Append, Some("5"))]), ErrorCode::InvalidConfig);
-    assert_eq!(refused(&[change("no.such.key", ConfigOp::Set, Some("5"))]), ErrorCode::InvalidConfig);
-    assert_eq!(refused(&[change("retention.ms", ConfigOp::Set, None)]), ErrorCode::InvalidRequest);
-    let twice = change("retention.ms", ConfigOp::Set, Some("5"));
-    assert_eq!(refused(&[twice, twice]), ErrorCode::InvalidRequest);
-    let apart = [
-        change("min.compaction.lag.ms", ConfigOp::Set, Some("10")),
-        change("max.compaction.lag.ms", ConfigOp::Set, Some("5")),
-    ];
-    assert_eq!(refused(&apart), ErrorCode::InvalidConfig, "values have to go together");
-    let unknown = ConfigTarget { name: "b", ..target };
-    let result = alter_configs(&image, &settings(), unknown, &[]);
-    assert_eq!(code(result).0, ErrorCode::UnknownTopicOrPartition);
-}
-
-#[test]
-fn brokers_have_configs_of_their_own() {
-    let mut image = CatalogImage::empty(identity());
-    let broker = |name| ConfigTarget { resource_type: ResourceType::BROKER, name };
-    let set = |key, value| [ConfigChange { key, op: ConfigOp::Set, value: Some(value) }];
-    let alter = |image: &CatalogImage, name, changes: &[_]| alter_configs(image, &settings(), broker(name), changes);
-    let records = alter(&image, "", &set("log.retention.ms", "5")).expect("it can be");
-    apply(&mut image, &records);
-    assert_eq!(image.configured(ResourceType::BROKER).map(|name| &**name).collect::<Vec<_>>(), [""]);
-    assert_eq!(code(alter(&image, "1", &set("node.id", "2"))).0, ErrorCode::InvalidRequest);
-    assert_eq!(code(alter(&image, "2", &set("log.retention.ms", "5"))).0, ErrorCode::InvalidRequest);
-    assert_eq!(code(alter(&image, "", &set("no.such.key", "5"))).0, ErrorCode::InvalidConfig);
-    assert_eq!(code(alter(&image, "", &set("log.retention.ms", "soon"))).0, ErrorCode::InvalidConfig);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Starts, steps and stops of a catalog in a data directory.
 
-use super::super::commands::{ConfigChange, ConfigOp, ConfigTarget, TopicRef, alter_configs, delete_topic};
+use super::super::commands::{
+    ConfigChange, ConfigOp, ConfigRequest, ConfigTarget, TopicRef, alter_configs, delete_topic,
+};
 use super::super::features::{FORMAT_LEVELS, METADATA_VERSION_MAX};
 use super::super::placement::LastRun;
 use super::super::quorum::{ControllerEndpoint, QuorumState};
@@ -117,7 +119,8 @@ fn steps_say_what_they_change() {
 
     let target = ConfigTarget { resource_type: ResourceType::TOPIC, name: "alpha" };
     let set = ConfigChange { key: "retention.ms", op: ConfigOp::Set, value: Some("5") };
-    let records = alter_configs(catalog.prepared_image(), &settings, target, &[set]).expect("it can be");
+    let records = alter_configs(catalog.prepared_image(), &settings, target, &ConfigRequest::Change(vec![set]))
+        .expect("it can be");
     let first = catalog.prepare(&records, NOW).expect("it fits");
     let name = alpha.name.clone();
     assert_eq!(first.changes, [CatalogChange::ConfigChanged { resource_type: ResourceType::TOPIC, name }]);

@@ -1,6 +1,7 @@
 //! The catalog against bytes that Apache Kafka 4.3.1 wrote (`testdata`: a quorum of one, one run), and against itself.
 
 mod commands;
+mod configs;
 mod handback;
 mod kafka_bytes;
 mod lifecycle;

@@ -228,12 +228,12 @@ fn of_catalog(
 ) -> Result<Vec<LoadOptions>, StartError> {
     let settings = Settings::load(&Sources::default())?.0;
     let broker = BrokerConfig::new(settings, &server::machine())?;
-    let view = ClusterView { image: Arc::new(image.clone()), placement: Placement::new(1), shards: 1 };
+    let view = ClusterView::new(Arc::new(image.clone()), Placement::new(1), 1, &Arc::new(broker));
     let node_id = root.properties.as_ref().map(|properties| properties.node_id);
     let directory_id = root.properties.as_ref().and_then(|properties| properties.directory_id);
     let mut jobs = Vec::new();
     for topic in image.topics() {
-        let config = log_config(&view, &broker, &topic.name);
+        let config = log_config(&view, &topic.name);
         for index in 0..topic.partition_count() {
             let Some(partition) = topic.partition(index) else { continue };
             let replica = partition.replicas.iter().position(|&replica| node_id.is_none_or(|node| node == replica));

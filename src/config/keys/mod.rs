@@ -51,6 +51,18 @@ impl Key {
         corelane::OTHER_DEFAULTS.iter().find(|(name, _)| *name == self.name).map(|&(_, why)| why)
     }
 
+    /// Whether a change of this broker key acts while the broker runs: those that topics have their defaults from.
+    pub fn changes_live(&self) -> bool {
+        let is_default = |topic: &Key| topic.broker_key == Some(self.name) && topic.effect == Effect::Works;
+        self.scope == Scope::ClusterWide && self.effect == Effect::Works && topic_keys().any(is_default)
+    }
+
+    /// For whom the key can be changed here while the broker runs, where Kafka can change more.
+    pub fn scope_here(&self) -> Scope {
+        let of_topic = self.broker_key.is_some() || broker_key(self.name).is_none();
+        if of_topic || self.changes_live() { self.scope } else { Scope::ReadOnly }
+    }
+
     /// Whether only this broker knows the key, and Kafka does not.
     pub fn is_ours(&self) -> bool {
         corelane::CORELANE.iter().any(|key| key.name == self.name)

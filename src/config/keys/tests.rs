@@ -83,6 +83,21 @@ fn topic_keys_follow_a_broker_key_of_the_same_type() {
 }
 
 #[test]
+fn what_changes_while_running_is_what_topics_have_their_defaults_from() {
+    let here = |name: &str| broker_key(name).map(|key| key.scope_here());
+    assert_eq!(
+        (here("log.retention.ms"), here("message.max.bytes")),
+        (Some(Scope::ClusterWide), Some(Scope::ClusterWide))
+    );
+    // Read-only in Kafka; of no effect here; of effect at a start.
+    for name in ["node.id", "log.retention.hours", "num.io.threads", "compression.type", "max.connections", "listeners"]
+    {
+        assert_eq!(here(name), Some(Scope::ReadOnly), "{name}");
+    }
+    assert!(topic_keys().all(|key| key.scope_here() == Scope::ClusterWide));
+}
+
+#[test]
 fn a_misspelt_key_finds_its_nearest() {
     assert_eq!(nearest("log.segmnet.bytes"), Some("log.segment.bytes"));
     assert_eq!(nearest("log_segment_bytes"), Some("log.segment.bytes"));

@@ -5,7 +5,9 @@ import time
 
 from checks import check, end, lines
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition, libversion
-from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, OffsetSpec
+from confluent_kafka.admin import (
+    AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ConfigSource, NewPartitions, NewTopic, OffsetSpec,
+)
 
 bootstrap = sys.argv[1]
 name = f"confluent-kafka, librdkafka {libversion()[0]}"
@@ -45,6 +47,45 @@ def topics_come_and_go():
     assert configs["retention.ms"].value == "-1", configs["retention.ms"]
     wait(admin.delete_topics(["c-admin"]))
     return eventually(lambda: partitions_of("c-admin") == 0)
+
+
+def configs_change():
+    wait(admin.create_topics([NewTopic("c-configs", 2, 1, config={"retention.ms": "-1"})]))
+    assert eventually(lambda: partitions_of("c-configs") == 2)
+
+    def change(*entries):
+        resource = ConfigResource(ConfigResource.Type.TOPIC, "c-configs", incremental_configs=list(entries))
+        return admin.incremental_alter_configs([resource])[resource].result(30)
+
+    def entry(name, op, value=None):
+        return ConfigEntry(name, value, incremental_operation=op)
+
+    def shown(name):
+        resource = ConfigResource(ConfigResource.Type.TOPIC, "c-configs")
+        found = admin.describe_configs([resource])[resource].result(30)[name]
+        return found.value, ConfigSource(found.source)
+
+    change(
+        entry("retention.ms", AlterConfigOpType.SET, "1234567"),
+        entry("cleanup.policy", AlterConfigOpType.APPEND, "compact"),
+    )
+    own = ConfigSource.DYNAMIC_TOPIC_CONFIG
+    assert eventually(lambda: shown("retention.ms") == ("1234567", own)), shown("retention.ms")
+    assert eventually(lambda: shown("cleanup.policy") == ("delete,compact", own)), shown("cleanup.policy")
+    change(entry("cleanup.policy", AlterConfigOpType.SUBTRACT, "delete"), entry("retention.ms", AlterConfigOpType.DELETE))
+    assert eventually(lambda: shown("cleanup.policy") == ("compact", own)), shown("cleanup.policy")
+    assert eventually(lambda: shown("retention.ms") == ("604800000", ConfigSource.DEFAULT_CONFIG)), shown("retention.ms")
+    try:
+        change(entry("retention.ms", AlterConfigOpType.SET, "soon"))
+    except KafkaException as error:
+        assert error.args[0].code() == KafkaError.INVALID_CONFIG, error
+    else:
+        raise AssertionError("a bad value was taken")
+    # The older request, which replaces all.
+    resource = ConfigResource(ConfigResource.Type.TOPIC, "c-configs", set_config={"segment.ms": "7654321"})
+    admin.alter_configs([resource])[resource].result(30)
+    assert eventually(lambda: shown("segment.ms") == ("7654321", own)), shown("segment.ms")
+    return eventually(lambda: shown("cleanup.policy") == ("delete", ConfigSource.DEFAULT_CONFIG))
 
 
 def cluster():
@@ -122,6 +163,7 @@ def offsets():
 
 
 check(f"{name}: topics are created, grown, described, deleted", topics_come_and_go)
+check(f"{name}: configurations are changed and described", configs_change)
 check(f"{name}: describe_cluster", cluster)
 for codec in ("none", "gzip", "snappy", "lz4", "zstd"):
     for idempotent in (False, True):
