@@ -140,6 +140,7 @@ impl Run {
         if stops {
             self.stop(&marks, &checkpoints).await?;
         }
+        shard.abandon();
         drop(ticker);
         Ok(())
     }
