@@ -62,7 +62,11 @@ fn code_and_message(row: Result<(), CommandError>) -> (i16, Option<Str>) {
     match row {
         Ok(()) => (ErrorCode::None.code(), None),
         Err(CommandError { code, mut message }) => {
-            message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+            let mut end = MESSAGE_BYTES_MAX.min(message.len());
+            while !message.is_char_boundary(end) {
+                end -= 1;
+            }
+            message.truncate(end);
             (code.code(), Some(Str::from(message)))
         }
     }

@@ -84,7 +84,7 @@ fn topic_keys_follow_a_broker_key_of_the_same_type() {
 
 #[test]
 fn what_changes_while_running_is_what_topics_have_their_defaults_from() {
-    let here = |name: &str| broker_key(name).map(|key| key.scope_here());
+    let here = |name: &str| broker_key(name).map(Key::scope_here);
     assert_eq!(
         (here("log.retention.ms"), here("message.max.bytes")),
         (Some(Scope::ClusterWide), Some(Scope::ClusterWide))
