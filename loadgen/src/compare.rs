@@ -73,7 +73,7 @@ pub fn run(options: &Options) -> Result<bool, Error> {
     };
     for workload in &workloads {
         for pair in specs.chunks(2) {
-            compare(options, workload, pair, scratch.path(), &mut progress, &mut report)?;
+            compare(options, workload, pair, scratch.path(), &mut progress, &mut report);
             // Whatever comes later, what is there is not lost.
             report::write(&report, &place.out)?;
         }
@@ -97,7 +97,7 @@ fn compare(
     scratch: &std::path::Path,
     progress: &mut Progress,
     report: &mut Report,
-) -> Result<(), Error> {
+) {
     let mut workload = workload.clone();
     if options.half_rate {
         let probe = Workload {
@@ -107,7 +107,7 @@ fn compare(
             consumers: 0,
             ..workload.clone()
         };
-        let Some(run) = once(options, &probe, &pair[1], scratch, progress, report) else { return Ok(()) };
+        let Some(run) = once(options, &probe, &pair[1], scratch, progress, report) else { return };
         workload.rate = (run.produced.records_per_second / 2.0).max(1.0).round();
         report.notes.push(format!(
             "{}: {} took {:.0} records a second at most; the schedule has {:.0}",
@@ -128,7 +128,6 @@ fn compare(
         |label: &str| report.runs[first..].iter().filter(|run| run.broker.label == label).collect::<Vec<&RunReport>>();
     let ratios = data::ratios(&by(&pair[0].label), &by(&pair[1].label));
     report.ratios.extend(ratios);
-    Ok(())
 }
 
 /// One run from a fresh start. A broker that fails is a note in the report, and the others go on.

@@ -91,7 +91,7 @@ fn run_on(
         plan.consume = Some(Consume { from, until: None, follows: workload.acks != 0 });
     }
     let plan = Arc::new(plan);
-    let outcome = execute(Arc::clone(&plan), &setup, &mut |live| watch("running", live))?;
+    let outcome = execute(&plan, &setup, &mut |live| watch("running", live))?;
     Ok(summarize(target, &plan, &setup, &outcome))
 }
 
@@ -108,7 +108,7 @@ fn run_backlog(
     plan.produce = Some(Produce { rate: 0.0, records_max: Some(records) });
     let mut plan = Arc::new(plan);
     let writing = Setup { warm_up_seconds: 0.0, seconds: BACKLOG_SECONDS_MAX, ..setup.clone() };
-    let written = execute(Arc::clone(&plan), &writing, &mut |live| watch("writing the backlog", live))?;
+    let written = execute(&plan, &writing, &mut |live| watch("writing the backlog", live))?;
     if written.failed > 0 {
         return Err(Error::Answer(written.first_failure.unwrap_or_else(|| "the backlog was refused".to_owned())));
     }
@@ -121,7 +121,7 @@ fn run_backlog(
         .then_some(Produce { rate: workload.rate, records_max: None });
     reading.consume = Some(Consume { from, until: Some(until), follows: false });
     let setup = Setup { warm_up_seconds: 0.0, drain_seconds: workload.drain_seconds, ..setup.clone() };
-    let outcome = execute(Arc::clone(&plan), &setup, &mut |live| watch("reading the backlog", live))?;
+    let outcome = execute(&plan, &setup, &mut |live| watch("reading the backlog", live))?;
     let mut report = summarize(target, &plan, &setup, &outcome);
     let expected = total as u64 * u64::from(workload.subscriptions);
     let read_completely = outcome.consumed_total.records >= expected;

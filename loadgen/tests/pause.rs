@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::broker::{Broker, loadgen, report, text};
 
 const RATE: f64 = 1000.0;
-const PAUSE: Duration = Duration::from_millis(1000);
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// How many records took longer than `ms`, by the latencies' curve.
 fn slower_than(latencies: &serde_json::Value, ms: f64) -> u64 {

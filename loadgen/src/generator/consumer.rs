@@ -30,8 +30,10 @@ const RETRY: Duration = Duration::from_millis(20);
 pub struct Consumer {
     context: Rc<Context>,
     topic: Str,
-    readers: Vec<(Rc<Pipe<()>>, Rc<RefCell<Vec<Lane>>>)>,
+    readers: Vec<(Rc<Pipe<()>>, Lanes)>,
 }
+
+type Lanes = Rc<RefCell<Vec<Lane>>>;
 
 /// A partition that is read.
 struct Lane {
@@ -45,7 +47,8 @@ struct Lane {
 impl Consumer {
     /// Connects to the leaders of consumer `number`'s partitions: every so many-th of its topic.
     pub async fn open(context: Rc<Context>, number: u32) -> Result<Option<Consumer>, Error> {
-        let plan = &context.plan;
+        let shared = Rc::clone(&context);
+        let plan = &shared.plan;
         let workload = &plan.workload;
         let per_topic = workload.subscriptions * workload.consumers;
         let topic_index = (number / per_topic) as usize;
@@ -72,7 +75,7 @@ impl Consumer {
             readers.push((Pipe::connect(leader).await?, Rc::new(RefCell::new(lanes))));
         }
         let topic = Str::from(&topic.name);
-        Ok(Some(Consumer { topic, readers, context }))
+        Ok(Some(Consumer { context, topic, readers }))
     }
 
     /// Starts to read. The tasks end when all is read that is to be.

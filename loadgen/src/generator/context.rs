@@ -47,6 +47,7 @@ pub struct Consume {
 }
 
 /// The times of a run, known when all threads are ready.
+#[allow(clippy::struct_field_names)] // the unit belongs in the name
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Times {
     pub start_ns: u64,

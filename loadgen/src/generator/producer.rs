@@ -201,10 +201,10 @@ impl Producer {
                 wake_ns = wake_ns.min(self.next_look(&schedule, next, now, linger_ns));
             }
             let wait = Duration::from_nanos(wake_ns.saturating_sub(self.context.now_ns()));
-            if !wait.is_zero() {
-                let _ = runtime::timeout(wait, news).await;
-            } else {
+            if wait.is_zero() {
                 runtime::yield_now().await;
+            } else {
+                let _ = runtime::timeout(wait, news).await;
             }
         }
     }

@@ -97,7 +97,7 @@ pub struct Outcome {
 }
 
 /// Runs a plan. `watch` is called some times a second.
-pub fn execute(plan: Arc<Plan>, setup: &Setup, watch: &mut dyn FnMut(&Live)) -> Result<Outcome, Error> {
+pub fn execute(plan: &Arc<Plan>, setup: &Setup, watch: &mut dyn FnMut(&Live)) -> Result<Outcome, Error> {
     let stop = Arc::new(Stop::default());
     let times = Arc::new(OnceLock::new());
     let (sender, events) = channel();
@@ -110,7 +110,7 @@ pub fn execute(plan: Arc<Plan>, setup: &Setup, watch: &mut dyn FnMut(&Live)) -> 
     for index in 0..count {
         let share = |from: u32, to: u32| (from..to).filter(move |number| *number as usize % count == index);
         let job = Job {
-            plan: Arc::clone(&plan),
+            plan: Arc::clone(plan),
             stop: Arc::clone(&stop),
             times: Arc::clone(&times),
             producers: share(0, producers).collect(),
@@ -124,7 +124,7 @@ pub fn execute(plan: Arc<Plan>, setup: &Setup, watch: &mut dyn FnMut(&Live)) -> 
         handles.push(handle);
     }
     drop(sender);
-    let mut control = Control::new(&plan, setup, stop, times, events, count);
+    let mut control = Control::new(plan, setup, stop, times, events, count);
     let outcome = control.run(watch);
     control.stop.all();
     if outcome.is_ok() {

@@ -1,6 +1,7 @@
 //! When records are due: a fixed schedule that knows nothing of how the broker is doing.
 
 /// The schedule of one producer: its record number `n` is due at `start + phase + n * step`.
+#[allow(clippy::struct_field_names)] // the unit belongs in the name
 #[derive(Clone, Copy, Debug)]
 pub struct Schedule {
     first_ns: f64,

@@ -54,7 +54,7 @@ pub struct Template {
 pub struct Templates {
     codec: Codec,
     /// Without keys, variants for all partitions; with keys, one for each.
-    templates: Vec<Template>,
+    all: Vec<Template>,
     keys: Option<KeySpace>,
 }
 
@@ -78,19 +78,19 @@ impl Templates {
         let codec = workload.codec();
         let variants: Vec<usize> = (0..count).collect();
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let templates = corelane::runtime::threads::map_parallel(&variants, threads, |&variant| {
+        let all = corelane::runtime::threads::map_parallel(&variants, threads, |&variant| {
             Template::new(workload, payload, keys.as_ref().map(|keys| (keys, variant)), codec, variant as u64)
         });
-        Ok(Templates { codec, templates, keys })
+        Ok(Templates { codec, all, keys })
     }
 
     /// The number of the template for the next batch of a partition.
     pub fn pick(&self, partition: usize, batch: u64) -> usize {
-        if self.keys.is_some() { partition } else { (batch % self.templates.len() as u64) as usize }
+        if self.keys.is_some() { partition } else { (batch % self.all.len() as u64) as usize }
     }
 
     pub fn get(&self, number: usize) -> &Template {
-        &self.templates[number]
+        &self.all[number]
     }
 
     pub fn keys(&self) -> Option<&KeySpace> {

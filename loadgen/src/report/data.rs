@@ -76,6 +76,7 @@ pub struct BrokerInfo {
     pub settings: Vec<(String, String)>,
 }
 
+#[allow(clippy::struct_field_names)] // the unit belongs in the name
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rates {
     pub records_per_second: f64,
@@ -130,6 +131,7 @@ pub struct Backlog {
 }
 
 /// Two brokers beside each other, over all rounds of a workload.
+#[allow(clippy::struct_field_names)] // as they are called in report.json
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Ratio {
     pub workload: String,
@@ -181,11 +183,23 @@ struct Measure {
 const MEASURES: [Measure; 8] = [
     Measure { name: "MB/s produced", higher_is_better: true, of: |run| run.flowing(run.produced.mb_per_second) },
     Measure { name: "MB/s consumed", higher_is_better: true, of: |run| run.flowing(run.consumed.mb_per_second) },
-    Measure { name: "publish p50, ms", higher_is_better: false, of: |run| run.timed(&run.publish, |l| l.p50) },
-    Measure { name: "publish p99, ms", higher_is_better: false, of: |run| run.timed(&run.publish, |l| l.p99) },
-    Measure { name: "publish p99.9, ms", higher_is_better: false, of: |run| run.timed(&run.publish, |l| l.p999) },
-    Measure { name: "end-to-end p50, ms", higher_is_better: false, of: |run| run.timed(&run.end_to_end, |l| l.p50) },
-    Measure { name: "end-to-end p99, ms", higher_is_better: false, of: |run| run.timed(&run.end_to_end, |l| l.p99) },
+    Measure { name: "publish p50, ms", higher_is_better: false, of: |run| run.timed(run.publish.as_ref(), |l| l.p50) },
+    Measure { name: "publish p99, ms", higher_is_better: false, of: |run| run.timed(run.publish.as_ref(), |l| l.p99) },
+    Measure {
+        name: "publish p99.9, ms",
+        higher_is_better: false,
+        of: |run| run.timed(run.publish.as_ref(), |l| l.p999),
+    },
+    Measure {
+        name: "end-to-end p50, ms",
+        higher_is_better: false,
+        of: |run| run.timed(run.end_to_end.as_ref(), |l| l.p50),
+    },
+    Measure {
+        name: "end-to-end p99, ms",
+        higher_is_better: false,
+        of: |run| run.timed(run.end_to_end.as_ref(), |l| l.p99),
+    },
     Measure { name: "broker CPU-s per GB", higher_is_better: false, of: |run| run.broker_cpu_seconds_per_gb },
 ];
 
@@ -263,9 +277,9 @@ impl RunReport {
         (!self.workload.is_open_loop() && rate > 0.0).then_some(rate)
     }
 
-    fn timed(&self, latencies: &Option<Latencies>, of: fn(&Latencies) -> f64) -> Option<f64> {
+    fn timed(&self, latencies: Option<&Latencies>, of: fn(&Latencies) -> f64) -> Option<f64> {
         // At full speed latency is queue length: it says how much was in flight.
-        latencies.as_ref().filter(|_| self.workload.is_open_loop()).map(of)
+        latencies.filter(|_| self.workload.is_open_loop()).map(of)
     }
 
     pub fn label(&self) -> String {

@@ -133,7 +133,7 @@ fn figures(out: &mut String, report: &Report) {
         };
         last = head;
         let rate = |value: f64| if value > 0.0 { number(value) } else { "-".to_owned() };
-        let of = |l: &Option<Latencies>, f: fn(&Latencies) -> f64| l.as_ref().map_or("-".to_owned(), |l| number(f(l)));
+        let of = |l: Option<&Latencies>, f: fn(&Latencies) -> f64| l.map_or("-".to_owned(), |l| number(f(l)));
         let records = if run.produced.records_per_second > 0.0 { run.produced } else { run.consumed };
         let _ = write!(
             out,
@@ -146,13 +146,13 @@ fn figures(out: &mut String, report: &Report) {
             rate(records.records_per_second),
             rate(run.produced.mb_per_second),
             rate(run.consumed.mb_per_second),
-            of(&run.publish, |l| l.p50),
-            of(&run.publish, |l| l.p99),
-            of(&run.publish, |l| l.p999),
-            of(&run.publish, |l| l.max),
-            of(&run.end_to_end, |l| l.p50),
-            of(&run.end_to_end, |l| l.p99),
-            of(&run.end_to_end, |l| l.max),
+            of(run.publish.as_ref(), |l| l.p50),
+            of(run.publish.as_ref(), |l| l.p99),
+            of(run.publish.as_ref(), |l| l.p999),
+            of(run.publish.as_ref(), |l| l.max),
+            of(run.end_to_end.as_ref(), |l| l.p50),
+            of(run.end_to_end.as_ref(), |l| l.p99),
+            of(run.end_to_end.as_ref(), |l| l.max),
             usage.map_or("-".to_owned(), |usage| format!("{:.0} %", usage.busy() * 100.0)),
             run.broker_cpu_seconds_per_gb.map_or("-".to_owned(), number),
             usage.map_or("-".to_owned(), |usage| (usage.rss_bytes >> 20).to_string()),
@@ -195,6 +195,9 @@ fn warnings(out: &mut String, report: &Report) {
     }
 }
 
+/// What is drawn of each second, and whether dashed.
+type Curve = (fn(&SecondReport) -> f64, bool);
+
 fn charts(out: &mut String, report: &Report, workload: &str, labels: &[String]) {
     let runs: Vec<&RunReport> = report.runs.iter().filter(|run| run.workload.name == workload).collect();
     let Some(first) = runs.first() else { return };
@@ -221,7 +224,7 @@ fn charts(out: &mut String, report: &Report, workload: &str, labels: &[String]) 
         Chart { what, x: XAxis::Quantile, y: YAxis::Logarithmic, unit: "ms", lines }.svg()
     };
     let warm_up = first.workload.warm_up_seconds;
-    let over_time = |what: &str, y: YAxis, unit: &'static str, of: &[(fn(&SecondReport) -> f64, bool)]| {
+    let over_time = |what: &str, y: YAxis, unit: &'static str, of: &[Curve]| {
         let mut lines = Vec::new();
         for run in &runs {
             for &(value, dashed) in of {

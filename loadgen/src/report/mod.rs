@@ -55,7 +55,7 @@ pub fn join(reports: Vec<(String, Report)>) -> Report {
         joined.notes.extend(report.notes.iter().map(|note| format!("{}: {note}", letter(at))));
         if at == 0 {
             joined.manifest = report.manifest.clone();
-            joined.limits = report.limits.clone();
+            joined.limits.clone_from(&report.limits);
         }
         for mut run in report.runs {
             run.broker.label = format!("{}: {}", letter(at), run.broker.label);

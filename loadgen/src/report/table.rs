@@ -29,7 +29,7 @@ fn align(rows: &[Vec<String>]) -> String {
 /// Three digits that matter.
 pub fn number(value: f64) -> String {
     match value.abs() {
-        v if v == 0.0 => "0".to_owned(),
+        0.0 => "0".to_owned(),
         v if v >= 1e6 => format!("{:.2} M", value / 1e6),
         v if v >= 1e4 => format!("{:.1} k", value / 1e3),
         v if v >= 100.0 => format!("{value:.0}"),
@@ -140,18 +140,18 @@ pub fn summary_table(runs: &[RunReport]) -> String {
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     let rate = |value: f64| if value > 0.0 { number(value) } else { "-".to_owned() };
     for run in runs {
-        let of = |l: &Option<Latencies>, f: fn(&Latencies) -> f64| l.as_ref().map_or("-".to_owned(), |l| number(f(l)));
+        let of = |l: Option<&Latencies>, f: fn(&Latencies) -> f64| l.map_or("-".to_owned(), |l| number(f(l)));
         let records = if run.produced.records_per_second > 0.0 { run.produced } else { run.consumed };
         rows.push(vec![
             format!("{}{}", run.label(), if run.generator_bound { " (generator-bound)" } else { "" }),
             rate(records.records_per_second),
             rate(run.produced.mb_per_second),
             rate(run.consumed.mb_per_second),
-            of(&run.publish, |l| l.p50),
-            of(&run.publish, |l| l.p99),
-            of(&run.publish, |l| l.p999),
-            of(&run.end_to_end, |l| l.p50),
-            of(&run.end_to_end, |l| l.p99),
+            of(run.publish.as_ref(), |l| l.p50),
+            of(run.publish.as_ref(), |l| l.p99),
+            of(run.publish.as_ref(), |l| l.p999),
+            of(run.end_to_end.as_ref(), |l| l.p50),
+            of(run.end_to_end.as_ref(), |l| l.p99),
             run.broker_cpu_seconds_per_gb.map_or("-".to_owned(), number),
         ]);
     }

@@ -16,7 +16,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct File {
+struct WorkloadFile {
     name: Option<String>,
     topics: Option<u32>,
     partitions_per_topic: Option<u32>,
@@ -75,7 +75,7 @@ pub fn read(path: &Path) -> Result<Workload, Error> {
 }
 
 fn parse(text: &str, name: &str) -> Result<Workload, String> {
-    let file: File = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+    let file: WorkloadFile = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
     let mut workload = Workload { name: file.name.clone().unwrap_or_else(|| name.to_owned()), ..Workload::default() };
     set(&mut workload.topics, file.topics);
     set(&mut workload.partitions, file.partitions_per_topic);
@@ -116,7 +116,7 @@ fn parse(text: &str, name: &str) -> Result<Workload, String> {
     Ok(workload)
 }
 
-fn keys(file: &File) -> Result<Keys, String> {
+fn keys(file: &WorkloadFile) -> Result<Keys, String> {
     let count = file.keys.unwrap_or(10_000);
     match file.key_distributor.as_deref() {
         // Their round-robin keys spread records evenly over partitions without meaning anything: ours have none then.
