@@ -229,6 +229,10 @@ fn run(options: &RunOptions) -> Result<bool, Error> {
     }
     let clean = run.is_clean();
     report.runs.push(run);
+    report.notes.extend(report.manifest.busy_note());
+    for note in &report.notes {
+        println!("note: {note}");
+    }
     report::write(&report, &options.place.out)?;
     println!("report: {}", options.place.out.join("report.html").display());
     Ok(clean)

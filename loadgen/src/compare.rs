@@ -79,6 +79,7 @@ pub fn run(options: &Options) -> Result<bool, Error> {
         }
     }
     progress.end();
+    report.notes.extend(report.manifest.busy_note());
     println!("{}", report::summary_table(&report.runs));
     println!("{}", report::comparison_table(&report));
     for note in &report.notes {

@@ -61,6 +61,10 @@ pub fn run(options: &Options) -> Result<bool, Error> {
             println!("  warning: {warning}");
         }
     }
+    report.notes.extend(report.manifest.busy_note());
+    for note in &report.notes {
+        println!("note: {note}");
+    }
     report.limits = Some(limits);
     report::write(&report, &place.out)?;
     println!("\nreport: {}", place.out.join("report.html").display());
@@ -71,12 +75,14 @@ pub fn run(options: &Options) -> Result<bool, Error> {
 pub fn beside_limits(run: &RunReport, limits: &Limits) -> String {
     let share = |rate: f64, what: &str, limit: Option<&Limit>| {
         limit.filter(|_| rate > 0.0).map(|limit| {
-            format!(
-                "{what} at {:.0} % of the limit, which is {:.0} MB/s ({})",
-                rate / limit.value * 100.0,
-                limit.value,
-                limit.name
-            )
+            let share = rate / limit.value;
+            let (name, limit) = (&limit.name, limit.value);
+            if share > 1.0 {
+                return format!(
+                    "{what} more than the limit as it was measured, {limit:.0} MB/s ({name}): the machine was not quiet then"
+                );
+            }
+            format!("{what} at {:.0} % of the limit, which is {limit:.0} MB/s ({name})", share * 100.0)
         })
     };
     let mut parts = Vec::new();

@@ -89,7 +89,7 @@ fn ratios(out: &mut String, ratios: &[Ratio]) {
             format!("{} <span class=\"soft\">({} to {})</span>", number(s.median), number(s.min), number(s.max))
         };
         let range = match (ratio.ratio_min, ratio.ratio_max) {
-            (Some(min), Some(max)) => format!("{min:.2} to {max:.2}"),
+            (Some(min), Some(max)) if ratio.a.values.len() > 1 => format!("{min:.2} to {max:.2}"),
             _ => String::new(),
         };
         let _ = write!(
@@ -216,8 +216,10 @@ fn charts(out: &mut String, report: &Report, workload: &str, labels: &[String]) 
     let color = |run: &RunReport| labels.iter().position(|label| *label == run.broker.label).unwrap_or(0);
     let quantiles = |what: &str, of: fn(&RunReport) -> &Option<Latencies>| {
         let line = |run: &&RunReport| {
-            let curve = &of(run).as_ref()?.curve;
-            let points = curve.iter().map(|(quantile, ms, _)| (*quantile, *ms)).collect();
+            let latencies = of(run).as_ref()?;
+            // The largest of a thousand says nothing about one in a million: the line ends where the records do.
+            let end = 1.0 - 1.0 / latencies.count.max(2) as f64;
+            let points = latencies.curve.iter().map(|(quantile, ms, _)| (quantile.min(end), *ms)).collect();
             Some(Line { color: color(run), label: run.label(), points, dashed: false })
         };
         let lines = runs.iter().filter_map(line).collect();

@@ -54,6 +54,17 @@ impl Manifest {
         }
     }
 
+    /// A word of caution where others were using the machine.
+    pub fn busy_note(&self) -> Option<String> {
+        (self.load_at_start > self.cores as f64 / 2.0).then(|| {
+            format!(
+                "{:.1} processes wanted to run on average in the minute before the first run, on {} cores: latencies are those of \
+                 a machine that is busy with other things; ratios of runs by turns suffer less",
+                self.load_at_start, self.cores
+            )
+        })
+    }
+
     /// What a reader sees, line by line.
     pub fn rows(&self) -> Vec<(&'static str, String)> {
         let mut rows = vec![

@@ -39,7 +39,9 @@ pub fn write(report: &Report, directory: &Path) -> Result<(), Error> {
 
 /// Lays reports beside each other: all runs, the manifest of the first, and ratios between runs of equal workloads.
 pub fn join(reports: Vec<(String, Report)>) -> Report {
-    let names: Vec<String> = reports.iter().map(|(name, _)| name.clone()).collect();
+    if reports.len() == 1 {
+        return reports.into_iter().map(|(_, report)| report).next().unwrap_or_default();
+    }
     let mut joined =
         Report { format: 1, title: format!("{} reports side by side", reports.len()), ..Report::default() };
     for (at, (name, report)) in reports.into_iter().enumerate() {
@@ -61,11 +63,8 @@ pub fn join(reports: Vec<(String, Report)>) -> Report {
             run.broker.label = format!("{}: {}", letter(at), run.broker.label);
             joined.runs.push(run);
         }
-        joined.ratios.extend(report.ratios);
     }
-    if names.len() > 1 {
-        joined.ratios = data::ratios_of_first_and_others(&joined.runs);
-    }
+    joined.ratios = data::ratios_of_first_and_others(&joined.runs);
     joined
 }
 
