@@ -241,6 +241,13 @@ fn warn(report: &mut RunReport, outcome: &Outcome) {
             report.broker_usage.map_or(0.0, |usage| usage.busy()) * 100.0
         ));
     }
+    if report.generator_busy > GENERATOR_BUSY_MAX && report.broker_usage.is_none() {
+        warnings.push(format!(
+            "the generator's busiest thread used {:.0} % of a core and the broker's processor time is not known: the generator \
+             may be what limits this run",
+            report.generator_busy * 100.0
+        ));
+    }
     if outcome.failed > 0 {
         let first = outcome.first_failure.as_deref().unwrap_or("no reason given");
         warnings.push(format!("{} records were refused: {first}", outcome.failed));

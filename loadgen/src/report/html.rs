@@ -10,6 +10,8 @@ use super::{
 };
 use crate::quick::beside_limits;
 
+/// How Kafka writes that something is not done at all.
+const NEVER: &str = "9223372036854775807";
 const STYLE: &str = include_str!("page.css");
 
 pub fn page(report: &Report) -> String {
@@ -306,7 +308,8 @@ fn manifest(out: &mut String, report: &Report) {
             continue;
         }
         shown.push(&broker.label);
-        let settings: Vec<String> = broker.settings.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let set = broker.settings.iter().filter(|(_, value)| !value.is_empty() && *value != NEVER);
+        let settings: Vec<String> = set.map(|(key, value)| format!("{key}={value}")).collect();
         let _ = write!(
             out,
             "<tr><td class=\"t\">{}</td><td class=\"t\">{}</td><td class=\"t\">{}</td><td class=\"w soft\">{}</td></tr>",

@@ -39,7 +39,7 @@ impl Manifest {
             when: output("date", &["-u", "+%Y-%m-%d %H:%M UTC"]).unwrap_or_default(),
             command_line: std::env::args().collect::<Vec<_>>().join(" "),
             loadgen_version: env!("CARGO_PKG_VERSION").to_owned(),
-            git_commit: output("git", &["rev-parse", "--short=12", "HEAD"]),
+            git_commit: output("git", &["-C", env!("CARGO_MANIFEST_DIR"), "rev-parse", "--short=12", "HEAD"]),
             host: read("/proc/sys/kernel/hostname"),
             kernel: format!("{} {}", read("/proc/sys/kernel/ostype"), read("/proc/sys/kernel/osrelease")),
             cpu: cpu.trim_start_matches([' ', '\t', ':']).to_owned(),
