@@ -1,9 +1,11 @@
-//! Three questions about the append path, asked of the real appender on the file system of the target directory:
+//! Four questions about the append path, asked of the real appender on the file system of the target directory:
 //!
 //! 1. What does a durable append cost when nothing else goes on, direct and buffered? (`lone`)
 //! 2. How many bytes a second does one partition take when appends never wait for each other? (`stream`)
 //! 3. From how many partitions on is one `syncfs` cheaper than an `fdatasync` each? (`flush`: the answer is the
 //!    default of `LogShardOptions::fdatasync_files_max`)
+//! 4. How much faster is a stream into segments whose files were used before? (`segments`: retention removes them all
+//!    the time, and `log.recycle.segments.max` is its default or 0)
 
 use std::path::Path;
 use std::rc::Rc;
@@ -19,15 +21,16 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 
 const MODES: [(&str, IoMode); 2] = [("direct", IoMode::Direct), ("buffered", IoMode::Buffered)];
 
-fn open(root: &Path, partition: i32, shard: &Rc<LogShard>) -> Rc<Log> {
+fn open(root: &Path, partition: i32, shard: &Rc<LogShard>, config: LogConfig) -> Rc<Log> {
     let topic_partition = TopicPartition { topic: Arc::from("bench"), partition };
     let options = LoadOptions {
         dir: root.join(topic_partition.to_string()),
         topic_partition,
         topic_id: KafkaUuid([1; 16]),
-        config: LogConfig::default(),
+        config,
         clean: true,
         recovery_point: Offset(0),
+        flushed_offset: Offset(0),
         log_start_offset: Offset(0),
         leader_epoch: LeaderEpoch(0),
         adopted: false,
@@ -70,7 +73,8 @@ fn measure(io: IoMode, partitions: i32, batch: usize, in_flight: usize, fdatasyn
             fdatasync_files_max: fdatasync_max,
             ..LogShardOptions::default()
         });
-        let logs: Vec<_> = (0..partitions).map(|partition| open(root.path(), partition, &shard)).collect();
+        let logs: Vec<_> =
+            (0..partitions).map(|partition| open(root.path(), partition, &shard, LogConfig::default())).collect();
         let template = template(batch);
         for log in &logs {
             append(log, &template).await.expect("the disk works");
@@ -87,6 +91,82 @@ fn measure(io: IoMode, partitions: i32, batch: usize, in_flight: usize, fdatasyn
         }
         start.elapsed()
     })
+}
+
+/// Streams `rounds` batches into one partition that keeps four segments, after the first segments have been used again.
+fn measure_segments(segment_bytes: u32, recycled_max: usize, batch: usize, rounds: u64) -> Duration {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tmp");
+    std::fs::create_dir_all(&root).expect("the target directory is writable");
+    let root = tempfile::tempdir_in(root).expect("the target directory is writable");
+    let runtime = Runtime::new(&RuntimeOptions::default()).expect("io_uring is there");
+    runtime.block_on(async {
+        let shard = LogShard::new(LogShardOptions {
+            tail_bytes_max: 16 << 20,
+            recycled_segments_max: recycled_max,
+            ..LogShardOptions::default()
+        });
+        let config = LogConfig {
+            segment_bytes,
+            retention_bytes: 4 * i64::from(segment_bytes),
+            file_delete_delay_ms: 0,
+            ..LogConfig::default()
+        };
+        let log = open(root.path(), 0, &shard, config);
+        let template = template(batch);
+        let in_flight = (8 << 20) / batch;
+        let mut waiting = std::collections::VecDeque::new();
+        let mut start = Instant::now();
+        let mut warm = None;
+        for round in 0.. {
+            waiting.push_back(append(&log, &template));
+            if waiting.len() > in_flight {
+                waiting.pop_front().expect("not empty").await.expect("the disk works");
+            }
+            if warm.is_none() && shard.stats().rolls >= 8 {
+                warm = Some((round, shard.stats()));
+                start = Instant::now();
+            }
+            if warm.is_some_and(|(from, _)| round - from >= rounds) {
+                break;
+            }
+        }
+        for reached in waiting {
+            reached.await.expect("the disk works");
+        }
+        let took = start.elapsed();
+        if let Some((_, before)) = warm
+            && std::env::var_os("CORELANE_BENCH_VERBOSE").is_some()
+        {
+            let after = shard.stats();
+            let rate = rounds as f64 * batch as f64 / took.as_secs_f64() / 1e6;
+            let (rolls, recycled, spares) = (
+                after.rolls - before.rolls,
+                after.recycled_segments - before.recycled_segments,
+                after.spares_used - before.spares_used,
+            );
+            eprintln!("{rate:.0} MB/s, {rolls} rolls, {spares} into files at hand, {recycled} of them used before");
+        }
+        log.close().await.expect("the disk works");
+        took
+    })
+}
+
+fn segments(c: &mut Criterion) {
+    let mut group = c.benchmark_group("segments");
+    for batch in [16 << 10, 256 << 10] {
+        for (name, recycled_max) in [("recycled", 2), ("new", 0)] {
+            group.throughput(Throughput::Bytes(batch as u64));
+            group.bench_with_input(BenchmarkId::new(name, batch), &batch, |b, &batch| {
+                b.iter_custom(|rounds| {
+                    // At least two segments' worth.
+                    let rounds_min = (2 * (128 << 20) / batch) as u64;
+                    let took = measure_segments(128 << 20, recycled_max, batch, rounds.max(rounds_min));
+                    took.mul_f64(rounds as f64 / rounds.max(rounds_min) as f64)
+                });
+            });
+        }
+    }
+    group.finish();
 }
 
 fn lone(c: &mut Criterion) {
@@ -127,6 +207,6 @@ fn flush(c: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(10).measurement_time(Duration::from_secs(3)).warm_up_time(Duration::from_secs(1));
-    targets = lone, stream, flush
+    targets = lone, stream, flush, segments
 }
 criterion_main!(benches);

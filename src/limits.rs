@@ -40,6 +40,9 @@ pub const TAIL_MEMORY_BYTES_MIN: i64 = 1024 * 1024;
 /// The least `log.open.files.max`: an appending partition holds its segment open, and so does each cold read.
 pub const OPEN_FILES_MIN: i64 = 16;
 
+/// The most `log.recycle.segments.max`: they come on top of what retention allows.
+pub const RECYCLED_SEGMENTS_MAX: i64 = 64;
+
 /// Descriptors kept back from connections and segments: per shard the ring, its doorbell, its listeners and the files
 /// being made or renamed, and for the process the standard streams, the lock, the admin port and its connections.
 pub const fn descriptors_reserved(shards: usize) -> usize {

@@ -6,6 +6,7 @@
 
 mod histogram;
 mod shard;
+mod storage;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use prometheus_client::registry::Registry;
 
 pub use histogram::Histogram;
 pub use shard::{Counter, Gauge, RequestMetrics, ShardMetrics};
+pub use storage::StorageMetrics;
 
 use crate::types::ShardId;
 use histogram::Totals;
@@ -39,6 +41,7 @@ pub struct BrokerInfo {
 /// The metrics of all shards.
 pub struct Metrics {
     shards: Vec<Arc<ShardMetrics>>,
+    storage: Arc<StorageMetrics>,
     info: BrokerInfo,
     /// Names of the APIs by key, for labels.
     api_names: Vec<(i16, &'static str)>,
@@ -47,12 +50,17 @@ pub struct Metrics {
 impl Metrics {
     pub fn new(shards: usize, info: BrokerInfo, api_names: Vec<(i16, &'static str)>) -> Arc<Metrics> {
         let shards = (0..shards).map(|_| Arc::new(ShardMetrics::default())).collect();
-        Arc::new(Metrics { shards, info, api_names })
+        Arc::new(Metrics { shards, storage: Arc::default(), info, api_names })
     }
 
     /// What a shard writes. Only its own thread may.
     pub fn shard(&self, shard: ShardId) -> Arc<ShardMetrics> {
         Arc::clone(self.shards.get(shard.index()).expect("metrics are made for all shards"))
+    }
+
+    /// What is known of the storage, by the process as a whole.
+    pub fn storage(&self) -> &Arc<StorageMetrics> {
+        &self.storage
     }
 
     /// The text that Prometheus scrapes (OpenMetrics 1.0).
@@ -114,6 +122,33 @@ impl Metrics {
         Ok(())
     }
 
+    fn encode_storage(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let storage = &self.storage;
+        for (name, help, value) in [
+            (
+                "kafka_log_logmanager_offlinelogdirectorycount",
+                "Data directories that take no writes",
+                storage.offline_directories(),
+            ),
+            (
+                "kafka_server_replicamanager_offlinereplicacount",
+                "Partitions that take no records because their storage failed or is damaged",
+                storage.offline_replicas(),
+            ),
+            (
+                "corelane_disk_full",
+                "Whether producers are refused because the disk is full",
+                i64::from(storage.is_disk_full()),
+            ),
+            ("corelane_disk_reserve_bytes", "What the reserve file keeps back on the disk", storage.reserve_bytes()),
+        ] {
+            encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)?;
+        }
+        let help = "How often the disk got full";
+        let mut metric = encoder.encode_descriptor("corelane_disk_full_times", help, None, MetricType::Counter)?;
+        metric.encode_counter::<NoLabels, _, f64>(&storage.times_full(), None)
+    }
+
     /// Requests by API; those nobody sent are left out.
     fn encode_requests(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let name = "kafka_network_requestmetrics_errors";
@@ -152,6 +187,7 @@ impl fmt::Debug for Metrics {
 impl Collector for Metrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.encode_sums(&mut encoder)?;
+        self.encode_storage(&mut encoder)?;
         self.encode_requests(&mut encoder)
     }
 }
@@ -187,6 +223,8 @@ mod tests {
         first.record_request(0, 250, false);
         second.record_request(0, 3_000_000, true);
         first.flush_duration.record_us(80);
+        metrics.storage().set_disk_full(true);
+        metrics.storage().add_offline_replicas(3);
         let text = metrics.render();
         for line in [
             "kafka_server_brokertopicmetrics_bytesin_total 123",
@@ -200,6 +238,10 @@ mod tests {
             "kafka_network_requestmetrics_totaltime_seconds_bucket{le=\"0.00025\",request=\"Produce\"} 1",
             "kafka_network_requestmetrics_totaltime_seconds_bucket{le=\"+Inf\",request=\"Produce\"} 2",
             "corelane_log_flush_duration_seconds_sum 0.00008",
+            "corelane_disk_full 1",
+            "corelane_disk_full_times_total 1",
+            "kafka_server_replicamanager_offlinereplicacount 3",
+            "kafka_log_logmanager_offlinelogdirectorycount 0",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
         }

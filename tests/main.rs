@@ -1,8 +1,11 @@
 //! The one integration-test binary; each module opens with what it shows.
 
 mod admin;
+mod check;
 mod consuming;
 mod crash;
+mod crash_campaign;
+mod disk;
 mod harness;
 mod malformed;
 mod offsets;
@@ -11,6 +14,7 @@ mod protocol_offsets;
 mod protocol_oracle;
 mod protocol_produce;
 mod protocol_versions;
+mod retention;
 mod round_trip;
 mod shards;
 mod tidy;

@@ -4,7 +4,7 @@
 //! API's own range, so that the client can ask again (KIP-511). Below version 4, supported features
 //! whose minimum is 0 are left out, since older clients cannot decode them (KAFKA-17492).
 
-use crate::catalog::features::CATALOG_FEATURES;
+use crate::catalog::features::{self, CATALOG_FEATURES};
 use crate::error_code::ErrorCode;
 use crate::protocol::Str;
 use crate::protocol::api_versions::{
@@ -36,7 +36,7 @@ pub async fn handle(context: Context, request: ApiVersionsRequest) -> Outcome<Ap
     let finalized = view
         .image
         .features()
-        .filter(|(_, level)| *level > 0)
+        .filter_map(|(name, level)| Some((name, features::finalized(&CATALOG_FEATURES, name, level)?)))
         .map(|(name, level)| FinalizedFeatureKey {
             name: Str::from(name),
             max_version_level: level,

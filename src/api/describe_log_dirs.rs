@@ -2,6 +2,7 @@
 //! every node and join the answers), on the shared port all.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use crate::error_code::ErrorCode;
 use crate::protocol::Str;
@@ -15,6 +16,10 @@ use crate::shard::message::{LogDescription, ShardReply, ShardRequest};
 use super::{Context, Outcome};
 
 pub async fn handle(context: Context, request: DescribeLogDirsRequest) -> Outcome<DescribeLogDirsResponse> {
+    let directory = context.api.config().directory.clone();
+    if context.api.shard.log_shard.options().room.metrics().offline_directories() > 0 {
+        return offline(&directory);
+    }
     let wanted = request.topics.map(|topics| {
         topics
             .into_iter()
@@ -43,7 +48,6 @@ pub async fn handle(context: Context, request: DescribeLogDirsRequest) -> Outcom
             }
         }
     }
-    let directory = context.api.config().directory.clone();
     let for_space = directory.clone();
     let space = runtime::offload(move || runtime::fs::fs_info(&for_space)).await.ok();
     let topics = by_topic
@@ -60,6 +64,20 @@ pub async fn handle(context: Context, request: DescribeLogDirsRequest) -> Outcom
             topics,
             total_bytes: space.map_or(-1, |space| space.total_bytes as i64),
             usable_bytes: space.map_or(-1, |space| space.available_bytes as i64),
+            ..Default::default()
+        }],
+        ..Default::default()
+    })
+}
+
+/// A directory that takes no writes is told without its partitions (`ReplicaManager.describeLogDirs`).
+fn offline(directory: &Path) -> Outcome<DescribeLogDirsResponse> {
+    Outcome::Answer(DescribeLogDirsResponse {
+        results: vec![DescribeLogDirsResult {
+            error_code: ErrorCode::KafkaStorageError.code(),
+            log_dir: Str::from(directory.display().to_string()),
+            total_bytes: -1,
+            usable_bytes: -1,
             ..Default::default()
         }],
         ..Default::default()

@@ -176,7 +176,12 @@ async fn read_all(
         }
         let request = ReadPartitions { items, max_bytes: left, at_least_one, read_committed };
         if let ShardReply::Read(read) = context.api.shard.call(owner, ShardRequest::Read(request)).await {
-            for (at, outcome) in places.into_iter().zip(read) {
+            let view = context.api.shard.view();
+            for (at, mut outcome) in places.into_iter().zip(read) {
+                if let Some(partition) = partitions.get(at) {
+                    let by_id = context.version >= 13;
+                    outcome.error = super::code_by_id(&view, partition.id.topic_id, by_id, outcome.error);
+                }
                 left = left.saturating_sub(outcome.bytes);
                 at_least_one &= outcome.bytes == 0;
                 outcomes[at] = outcome;

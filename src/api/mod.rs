@@ -5,6 +5,7 @@ pub mod table;
 mod api_versions;
 mod create_partitions;
 mod create_topics;
+mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
@@ -33,7 +34,7 @@ use crate::shard::cluster_view::ClusterView;
 use crate::shard::controller::{Command, CommandOutcome};
 use crate::shard::message::{ShardReply, ShardRequest};
 use crate::shard::{OFFSETS_TOPIC, Shard, TRANSACTION_TOPIC};
-use crate::types::{PartitionId, ShardId};
+use crate::types::{PartitionId, ShardId, TopicId};
 
 use crate::shard::join::{first_of, join_all};
 use sessions::Sessions;
@@ -176,6 +177,15 @@ impl Context {
 /// Topics that brokers keep their own state in (`Topic.isInternal`).
 pub fn is_internal_topic(name: &str) -> bool {
     name == OFFSETS_TOPIC || name == TRANSACTION_TOPIC
+}
+
+/// What a client that names topics by id is told of one that was deleted while its request was under way.
+fn code_by_id(view: &ClusterView, topic_id: TopicId, names_by_id: bool, code: ErrorCode) -> ErrorCode {
+    if names_by_id && code == ErrorCode::UnknownTopicOrPartition && view.topic_by_id(topic_id).is_none() {
+        ErrorCode::UnknownTopicId
+    } else {
+        code
+    }
 }
 
 /// Creates a topic that a client named, with the broker's defaults

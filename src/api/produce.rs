@@ -104,7 +104,7 @@ pub fn handle(context: Context, request: ProduceRequest) -> impl Future<Output =
         };
         let mut failed = None;
         for row in rows {
-            let outcome = match row.fate {
+            let mut outcome = match row.fate {
                 Fate::Failed(code, why) => failure(code, why),
                 Fate::Asked(slot, at) => outcomes
                     .get_mut(slot)
@@ -112,7 +112,9 @@ pub fn handle(context: Context, request: ProduceRequest) -> impl Future<Output =
                     .and_then(Option::take)
                     .unwrap_or_else(|| failure(ErrorCode::UnknownServerError, "")),
             };
-            if let Some((code, _)) = &outcome.error {
+            if let Some((code, _)) = &mut outcome.error {
+                let topic_id = response.responses.get(row.topic).map(|topic| topic.topic_id).unwrap_or_default();
+                *code = super::code_by_id(&shard.view(), topic_id, version >= 13, *code);
                 failed = Some(*code);
             }
             if let Some(topic) = response.responses.get_mut(row.topic) {

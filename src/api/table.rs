@@ -82,6 +82,7 @@ rows! {
     ApiVersions 0..=4 alone api_versions;
     CreateTopics 2..=7 alone create_topics;
     DeleteTopics 1..=6 alone delete_topics;
+    DeleteRecords 0..=2 alone delete_records;
     InitProducerId 0..=5 alone init_producer_id;
     OffsetForLeaderEpoch 2..=4 alone offset_for_leader_epoch;
     DescribeConfigs 1..=4 alone describe_configs;

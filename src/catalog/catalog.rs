@@ -12,7 +12,7 @@ use crate::types::{LeaderEpoch, Offset};
 
 use super::batches::{BatchPlace, EncodedBatch};
 use super::change::{CatalogChange, changes_between};
-use super::commands::{Registration, fence, lead_partitions, raise_features, register};
+use super::commands::{Registration, fence, lead_partitions, register, resign_partitions};
 use super::error::{CatalogError, CommandError};
 use super::image::{CatalogImage, ImagePosition};
 use super::load::{self, CatalogOptions, Loaded};
@@ -77,7 +77,6 @@ impl SnapshotJob {
 pub struct Catalog {
     dir: PathBuf,
     controller: Option<ControllerEndpoint>,
-    features: Vec<(&'static str, i16)>,
     leader_epoch: LeaderEpoch,
     /// A transaction of somebody else's was left open: it is aborted first of all.
     open_transaction: bool,
@@ -114,7 +113,6 @@ impl Catalog {
         Catalog {
             dir,
             controller: options.controller.clone(),
-            features: options.features.clone(),
             leader_epoch,
             open_transaction,
             bootstrap,
@@ -142,8 +140,8 @@ impl Catalog {
         self.leader_epoch
     }
 
-    /// What a start writes, before anything else is prepared: the leader change that opens the epoch, the features,
-    /// the broker's registration, and a new leader epoch for every partition here.
+    /// What a start writes, before anything else is prepared: the leader change that opens the epoch, in a new catalog
+    /// the features, the broker's registration, and a new leader epoch for every partition here.
     pub fn begin(&mut self, registration: &Registration, now_ms: i64) -> Result<Prepared, CatalogError> {
         let before = Arc::clone(&self.prepared);
         let mut image = CatalogImage::clone(&before);
@@ -155,12 +153,7 @@ impl Catalog {
             let reason = Some("the broker stopped before its end".into());
             records.push(AbortTransactionRecord { reason }.into());
         }
-        let bootstrap = std::mem::take(&mut self.bootstrap);
-        if bootstrap.is_empty() {
-            records.extend(raise_features(&image, &self.features));
-        } else {
-            records.extend(bootstrap);
-        }
+        records.extend(std::mem::take(&mut self.bootstrap));
         records.extend(register(&image, registration, place.offset.plus(records.len() as i64)));
         records.extend(lead_partitions(&image));
         for record in &records {
@@ -218,9 +211,12 @@ impl Catalog {
         self.broken |= log_end_offset != self.committed.position().end_offset;
     }
 
-    /// The last step of a clean stop: the broker is fenced. `None` if it never registered.
+    /// The last step of a clean stop: the broker leads nothing any more and is fenced. `None` if it never registered.
     pub fn end(&mut self, now_ms: i64) -> Result<Option<Prepared>, CommandError> {
-        fence(&self.prepared).map(|record| self.prepare(&[record], now_ms)).transpose()
+        let Some(fence) = fence(&self.prepared) else { return Ok(None) };
+        let mut records: Vec<MetadataRecord> = resign_partitions(&self.prepared).collect();
+        records.push(fence);
+        self.prepare(&records, now_ms).map(Some)
     }
 
     /// What a clean stop writes into the placement, when all is committed.

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error_code::ErrorCode;
-use crate::log::{Damage, LoadError};
+use crate::log::{Damage, LoadError, is_disk_full};
 use crate::protocol::EncodeError;
 use crate::types::Offset;
 
@@ -128,6 +128,15 @@ pub enum CatalogError {
 }
 
 impl CatalogError {
+    /// Whether the disk was full, or the quota used up.
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            CatalogError::Io { source, .. } => is_disk_full(source),
+            CatalogError::Load(error) => error.is_disk_full(),
+            _ => false,
+        }
+    }
+
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CatalogError {
         let path = path.to_owned();
         move |source| CatalogError::Io { action, path, source }

@@ -78,5 +78,34 @@ pub const CATALOG_FEATURES: [SupportedFeature; 3] = [
     SupportedFeature { name: ELIGIBLE_LEADER_REPLICAS_VERSION, min: 0, max: 1 },
 ];
 
-/// What a new catalog has on by itself, as `kafka-storage format` does.
-pub const CATALOG_LEVELS: [(&str, i16); 1] = [(ELIGIBLE_LEADER_REPLICAS_VERSION, 1)];
+/// What a new catalog has on besides `metadata.version`: what Apache Kafka 4.3.1's `kafka-storage format` writes, in
+/// its order, so that it misses nothing when it takes the directory over. Of these only what [`CATALOG_FEATURES`] and
+/// the broker work with is told to clients ([`finalized`]).
+pub const FORMAT_LEVELS: [(&str, i16); 5] = [
+    (ELIGIBLE_LEADER_REPLICAS_VERSION, 1),
+    (GROUP_VERSION, 1),
+    (SHARE_VERSION, 1),
+    (STREAMS_VERSION, 1),
+    (TRANSACTION_VERSION, 2),
+];
+
+/// The level of a finalized feature as clients are told it: none of a feature that is not worked with here. The catalog
+/// keeps that level all the same, for who does.
+pub fn finalized(supported: &[SupportedFeature], name: &str, level: i16) -> Option<i16> {
+    let feature = supported.iter().find(|feature| feature.name == name)?;
+    (level > 0).then(|| level.min(feature.max))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_told_of_what_works() {
+        let told = |name, level| finalized(&CATALOG_FEATURES, name, level);
+        assert_eq!(told(METADATA_VERSION, 30), Some(30));
+        assert_eq!(told(ELIGIBLE_LEADER_REPLICAS_VERSION, 0), None);
+        assert_eq!(told(ELIGIBLE_LEADER_REPLICAS_VERSION, 3), Some(1));
+        assert_eq!(told("some.version", 2), None);
+    }
+}

@@ -29,7 +29,7 @@ pub struct CatalogOptions {
     /// The CONTROLLER listener of a Kafka configuration, if there is one.
     pub controller: Option<ControllerEndpoint>,
     pub shard_count: u16,
-    /// The features that work, with their levels, besides `metadata.version`.
+    /// The features that a new catalog has on, with their levels, besides `metadata.version`.
     pub features: Vec<(&'static str, i16)>,
     /// The broker's `min.insync.replicas`.
     pub min_insync_replicas: i32,
@@ -99,7 +99,10 @@ pub(super) fn bootstrap_or_load(options: &CatalogOptions) -> Result<Loaded, Cata
     let last_epoch = image.position().leader_epoch;
     let stored = Placement::read(&options.log_dir)?;
     let last_run = stored.as_ref().and_then(|(_, last_run)| *last_run);
-    let foreign = last_run.is_some_and(|last| !last.is_last_writer(image.position().end_offset, last_epoch));
+    // Where we crashed, Kafka's broker refuses to start, but its controller has begun to write by then: to the catalog's
+    // log alone. The partitions' files are ours as the crash left them.
+    let foreign = options.dir_state.clean
+        && last_run.is_some_and(|last| !last.is_last_writer(image.position().end_offset, last_epoch));
     let known = stored.map_or_else(|| Placement::new(options.shard_count), |(placement, _)| placement);
     let placement = known.settled(&image, options.shard_count);
 
@@ -180,6 +183,7 @@ fn load_log(options: &CatalogOptions, dir: &Path) -> Result<LoadedLog, CatalogEr
         clean: state.clean,
         // Kafka keeps no recovery point of this log, which is short.
         recovery_point: Offset::ZERO,
+        flushed_offset: Offset(0),
         log_start_offset: Offset::ZERO,
         leader_epoch: LeaderEpoch(i32::MAX),
         adopted: state.adopted,
@@ -193,7 +197,7 @@ fn load_log(options: &CatalogOptions, dir: &Path) -> Result<LoadedLog, CatalogEr
     }
 }
 
-/// Removes the segments that end before `end_offset`: the log itself deletes nothing while the broker runs.
+/// Removes the segments that end before `end_offset`, as the log does while the broker runs.
 fn remove_covered_segments(dir: &Path, end_offset: Offset) -> Result<(), CatalogError> {
     let files = fs::list(dir).map_err(CatalogError::io("list", dir))?;
     let files = || files.iter().map(|(name, _)| (name, FileKind::of(name)));

@@ -24,6 +24,7 @@ mod batches;
 #[allow(clippy::module_inception)] // What the module is named after.
 mod catalog;
 mod change;
+pub mod check;
 pub mod commands;
 mod error;
 pub mod features;

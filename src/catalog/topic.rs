@@ -178,4 +178,24 @@ impl PartitionImage {
             ..PartitionChangeRecord::default()
         })
     }
+
+    /// The change that ends this node's lead; `None` if it leads nothing here. With eligible leader replicas (KIP-966)
+    /// it leaves the ISR, as under Kafka, and stays eligible; without, the last replica stays in the ISR.
+    pub(super) fn resign(
+        &self,
+        node_id: i32,
+        elr: bool,
+        topic_id: TopicId,
+        index: i32,
+    ) -> Option<PartitionChangeRecord> {
+        let leaves_isr = elr && self.isr == [node_id];
+        (self.leader == node_id).then(|| PartitionChangeRecord {
+            partition_id: index,
+            topic_id,
+            leader: NO_LEADER,
+            isr: leaves_isr.then(Vec::new),
+            eligible_leader_replicas: leaves_isr.then(|| vec![node_id]),
+            ..PartitionChangeRecord::default()
+        })
+    }
 }

@@ -1,5 +1,6 @@
-//! The command line: `corelane` (the same as `corelane serve`) and `corelane config`.
+//! The command line: `corelane` (the same as `corelane serve`), `corelane check` and `corelane config`.
 
+mod check;
 mod list;
 mod profiles;
 mod show;
@@ -29,6 +30,7 @@ struct Cli {
 enum Command {
     /// Start the broker (what happens without a command too)
     Serve(Options),
+    Check(check::CheckArgs),
     /// Look at configuration keys and values
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -95,10 +97,11 @@ pub fn main() -> ExitCode {
     let outcome = match cli.command {
         None => serve(&cli.options),
         Some(Command::Serve(options)) => serve(&options),
+        Some(Command::Check(args)) => check::run(&args),
         Some(Command::Config(command)) => config(command),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("corelane: {error}");
             ExitCode::from(error.exit_code())
@@ -106,12 +109,12 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn serve(options: &Options) -> Result<(), StartError> {
+fn serve(options: &Options) -> Result<ExitCode, StartError> {
     let (config, notes) = load(options)?;
-    server::run(config, &notes)
+    server::run(config, &notes).map(|()| ExitCode::SUCCESS)
 }
 
-fn config(command: ConfigCommand) -> Result<(), StartError> {
+fn config(command: ConfigCommand) -> Result<ExitCode, StartError> {
     let text = match command {
         ConfigCommand::List { filter, output } => {
             let keys = list::Keys::matching(filter.as_deref());
@@ -134,7 +137,7 @@ fn config(command: ConfigCommand) -> Result<(), StartError> {
         ConfigCommand::Profiles => profiles::markdown(),
     };
     print(&text);
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints a whole text. A reader that has seen enough (`| head`) is no error.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::keys::items;
-use super::{ConfigError, HostPort, Listener, Settings, TopicConfig};
+use super::{ConfigError, ControllerListener, HostPort, Listener, Settings, TopicConfig};
 use crate::limits;
 
 /// Facts of the machine that defaults depend on.
@@ -29,6 +29,8 @@ pub struct BrokerConfig {
     pub directory: PathBuf,
     /// Listeners for clients; at least one.
     pub listeners: Vec<Listener>,
+    /// The controller's listener, which Apache Kafka opens when it takes the directory over; we never do.
+    pub controller: Option<ControllerListener>,
     /// `shards`, or one for each core.
     pub shards: usize,
     /// `shard.listeners`.
@@ -155,12 +157,18 @@ pub struct LogSettings {
     pub tail_memory_bytes: usize,
     /// `log.open.files.max`, over all shards; none derives it from the limit on open files.
     pub open_files_max: Option<usize>,
+    /// `log.reserve.bytes`; none for what fits the file system.
+    pub reserve_bytes: Option<u64>,
+    /// `log.recycle.segments.max`, for each partition.
+    pub recycled_segments_max: usize,
     /// `log.flush.offset.checkpoint.interval.ms`.
     pub recovery_point_checkpoint_interval: Duration,
     /// `log.flush.start.offset.checkpoint.interval.ms`.
     pub log_start_offset_checkpoint_interval: Duration,
     /// `replica.high.watermark.checkpoint.interval.ms`.
     pub high_watermark_checkpoint_interval: Duration,
+    /// `log.initial.task.delay.ms`.
+    pub initial_task_delay: Duration,
     /// `log.retention.check.interval.ms`.
     pub retention_check_interval: Duration,
     /// `producer.id.expiration.ms`.
@@ -261,6 +269,7 @@ impl BrokerConfig {
             rack: settings.get("broker.rack").map(str::to_owned),
             directory: directory(&settings)?,
             listeners: super::listeners::listeners(&settings, machine, ports)?,
+            controller: super::listeners::controller(&settings)?,
             shards,
             shard_listeners,
             admin: admin(&settings)?,
@@ -389,9 +398,12 @@ fn log(settings: &Settings) -> LogSettings {
         flush_acks: if settings.text("log.flush.acks") == "none" { FlushAcks::None } else { FlushAcks::All },
         tail_memory_bytes: settings.size("log.tail.memory.bytes"),
         open_files_max: settings.optional_integer("log.open.files.max").map(|files| files as usize),
+        reserve_bytes: settings.optional_integer("log.reserve.bytes").map(i64::unsigned_abs),
+        recycled_segments_max: settings.size("log.recycle.segments.max"),
         recovery_point_checkpoint_interval: millis(settings, "log.flush.offset.checkpoint.interval.ms"),
         log_start_offset_checkpoint_interval: millis(settings, "log.flush.start.offset.checkpoint.interval.ms"),
         high_watermark_checkpoint_interval: millis(settings, "replica.high.watermark.checkpoint.interval.ms"),
+        initial_task_delay: millis(settings, "log.initial.task.delay.ms"),
         retention_check_interval: millis(settings, "log.retention.check.interval.ms"),
         producer_id_expiration: millis(settings, "producer.id.expiration.ms"),
         producer_id_expiration_check_interval: millis(settings, "producer.id.expiration.check.interval.ms"),

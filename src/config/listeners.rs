@@ -68,6 +68,31 @@ impl fmt::Display for Listener {
     }
 }
 
+/// The first of `controller.listener.names`, and where other nodes reach it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControllerListener {
+    /// In capitals.
+    pub name: String,
+    /// The host is `localhost` where the configuration names none, as for `kafka-storage format --standalone`.
+    pub address: HostPort,
+}
+
+/// Of the configuration of a node that is controller too. `None` without one, or with a port that only Kafka would
+/// choose.
+pub(super) fn controller(settings: &Settings) -> Result<Option<ControllerListener>, ConfigError> {
+    let Some(name) = settings.items("controller.listener.names").next().map(str::to_ascii_uppercase) else {
+        return Ok(None);
+    };
+    // As Kafka: what is advertised, or else what is bound.
+    let mut listeners = parse_list(settings, "advertised.listeners")?;
+    listeners.extend(parse_list(settings, "listeners")?);
+    let found = listeners.into_iter().find(|(other, _)| *other == name).map(|(_, address)| address);
+    Ok(found.filter(|address| address.port != 0).map(|address| {
+        let host = if address.is_wildcard() { "localhost".to_owned() } else { address.host };
+        ControllerListener { name, address: HostPort { host, port: address.port } }
+    }))
+}
+
 const PROTOCOLS: [&str; 4] = ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"];
 
 /// The listeners to open, in the order of `listeners`, without those of the controller. `shards` is the number of
@@ -278,6 +303,24 @@ mod tests {
             "listeners=CONTROLLER://:9093 (s.properties, line 1) is not valid: expected a listener for clients, next to \
              those of the controller."
         );
+    }
+
+    #[test]
+    fn the_controller_is_where_kafka_would_have_it() {
+        let controller = |file: &str| {
+            let sources = Sources { file: Some(("s.properties".to_owned(), file.to_owned())), ..Sources::default() };
+            let (settings, _) = Settings::load(&sources).expect("it is valid");
+            let found = controller(&settings).expect("it is valid");
+            found.map(|found| format!("{}://{}", found.name, found.address))
+        };
+        let names = "controller.listener.names=CONTROLLER,OTHER\nlisteners=PLAINTEXT://:9092,OTHER://:1,";
+        assert_eq!(controller(""), None);
+        assert_eq!(controller("controller.listener.names=CONTROLLER"), None);
+        assert_eq!(controller(&format!("{names}CONTROLLER://:9093")).as_deref(), Some("CONTROLLER://localhost:9093"));
+        assert_eq!(controller(&format!("{names}controller://box:7")).as_deref(), Some("CONTROLLER://box:7"));
+        assert_eq!(controller(&format!("{names}CONTROLLER://:0")), None);
+        let advertised = format!("{names}CONTROLLER://:9093\nadvertised.listeners=CONTROLLER://[2001:db8::1]:19093");
+        assert_eq!(controller(&advertised).as_deref(), Some("CONTROLLER://[2001:db8::1]:19093"));
     }
 
     #[test]

@@ -26,6 +26,6 @@ pub use broker::{
 };
 pub use describe::{ConfigRow, ConfigSource, ConfigSynonym};
 pub use error::{ConfigError, ConfigNote};
-pub use listeners::{HostPort, Listener};
+pub use listeners::{ControllerListener, HostPort, Listener};
 pub use settings::{Assignment, Origin, Setting, Settings, Sources};
 pub use topic::{TimestampType, TopicConfig, TopicConfigError, validate_topic_config};

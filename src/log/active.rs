@@ -30,7 +30,7 @@ pub(super) fn load_active(
     *standing = Standing { offset: base_offset, epoch: LeaderEpoch::UNKNOWN };
     let before = *standing;
     if let Some(indexes) = read_indexes(dir, files, base_offset, config)? {
-        let scanned = scan_segment_end(dir, base_offset, indexes, standing, config, replay)?;
+        let scanned = scan_segment_end(dir, base_offset, indexes, Rules::TRUSTED, standing, config, replay)?;
         if let Some(scanned) = scanned
             && scanned.stop.is_none()
             && scanned.indexes.times.last().is_none_or(|last| last.offset < standing.offset)
@@ -46,7 +46,7 @@ pub(super) fn load_active(
 }
 
 /// The indexes of a segment from its files; `None` if they have to be made anew.
-fn read_indexes(
+pub(super) fn read_indexes(
     dir: &Path,
     files: &PartitionFiles,
     base_offset: Offset,

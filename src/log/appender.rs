@@ -14,6 +14,8 @@ use crate::runtime::file::AlignedBuf;
 use crate::runtime::{end_of_turn, spawn};
 use crate::types::Offset;
 
+use super::disk_room::Attempt;
+use super::error::is_disk_full;
 use super::file::{File, WriteData};
 use super::index::TimestampOffset;
 use super::log::Log;
@@ -24,8 +26,10 @@ use super::space::round_down;
 /// A partition's commit takes no more than this, unless its first batch alone is larger.
 const COMMIT_BYTES_MAX: u64 = 4 << 20;
 /// Bytes of a partition that are written, or on their way, and not flushed, unless a single batch is larger: what a
-/// power cut can leave behind the flushed end. Four commits, so that writes need not stop while a flush runs.
-pub const COMMIT_REACH_BYTES: u64 = 4 * COMMIT_BYTES_MAX;
+/// power cut can leave behind the flushed end.
+pub const COMMIT_REACH_BYTES: u64 = COMMITS_REACH * COMMIT_BYTES_MAX;
+/// Four commits, so that writes need not stop while a flush runs.
+const COMMITS_REACH: u64 = 4;
 /// The kernel takes at most 1024 pieces in one write.
 const COMMIT_BATCHES_MAX: usize = 1024;
 /// One write of a direct commit: large enough for full speed, small enough that several are in flight.
@@ -34,6 +38,34 @@ const WRITE_BYTES_MAX: u64 = 1 << 20;
 const IN_FLIGHT_BYTES_MAX: u64 = 32 << 20;
 /// A lone commit up to this size is written and flushed by one operation.
 const DURABLE_WRITE_BYTES_MAX: u64 = 128 << 10;
+
+/// How large commits and their writes get.
+#[derive(Clone, Copy, Debug)]
+pub struct CommitSizes {
+    /// A partition's commit takes no more than this, unless its first batch alone is larger.
+    pub commit_bytes_max: u64,
+    /// One write of a direct commit.
+    pub write_bytes_max: u64,
+    /// A lone commit up to this size is written and flushed by one operation.
+    pub durable_write_bytes_max: u64,
+}
+
+impl Default for CommitSizes {
+    fn default() -> CommitSizes {
+        CommitSizes {
+            commit_bytes_max: COMMIT_BYTES_MAX,
+            write_bytes_max: WRITE_BYTES_MAX,
+            durable_write_bytes_max: DURABLE_WRITE_BYTES_MAX,
+        }
+    }
+}
+
+impl CommitSizes {
+    /// As [`COMMIT_REACH_BYTES`], for these sizes.
+    pub fn reach_bytes(&self) -> u64 {
+        COMMITS_REACH * self.commit_bytes_max
+    }
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Appender {
@@ -112,16 +144,23 @@ impl Log {
         self.seal_finished();
         let shard = self.shard();
         let block = shard.options.block_bytes;
-        let (commit, file, short) = {
+        // A direct write goes into room that is there; a buffered one takes it.
+        let attempt = if shard.is_direct() || !self.has_placed() { None } else { self.begin_taking_room() };
+        if attempt.is_none() && !shard.is_direct() && self.has_placed() {
+            self.roll_back(None);
+            return;
+        }
+        let sizes = shard.options.commit;
+        let (commit, file, short, ahead) = {
             let mut live = self.live().borrow_mut();
             let Some(segment) = live.front_mut() else { return };
             if segment.placed.is_empty() || self.flush_holds_block(segment) {
                 return;
             }
             let file = shard.descriptors.get((self.key(), segment.base_offset));
-            let end = segment.take_end(COMMIT_BYTES_MAX, COMMIT_BATCHES_MAX);
+            let end = segment.take_end(sizes.commit_bytes_max, COMMIT_BATCHES_MAX);
             let unflushed = self.unflushed_bytes().get();
-            if unflushed > 0 && unflushed + (end - segment.taken_end) > COMMIT_REACH_BYTES {
+            if unflushed > 0 && unflushed + (end - segment.taken_end) > sizes.reach_bytes() {
                 // The end of the running flush calls again.
                 return;
             }
@@ -134,15 +173,26 @@ impl Log {
                 }
             };
             let largest_before = segment.largest_before_next();
-            let Some(taken) = segment.take(COMMIT_BYTES_MAX, COMMIT_BATCHES_MAX) else { return };
-            let commit = plan(segment, taken, largest_before, shard.is_direct(), block);
-            (commit, file, shard.is_direct() && segment.room.is_short(end))
+            let Some(taken) = segment.take(sizes.commit_bytes_max, COMMIT_BATCHES_MAX) else { return };
+            let direct = shard.is_direct();
+            let write_bytes_max = direct.then_some(sizes.write_bytes_max);
+            let commit = plan(segment, taken, largest_before, write_bytes_max, block);
+            let short = direct && segment.room.is_short(end);
+            let ahead = direct && live.front().is_some_and(|front| live.len() == 1 && self.wants_spare(front));
+            (commit, file, short, ahead)
         };
         if short {
             self.start_extension();
         }
-        let durable = commit.writes.len() == 1 && commit.bytes <= DURABLE_WRITE_BYTES_MAX && shard.is_alone();
-        let commit = Commit { durable, ..commit };
+        if ahead {
+            self.start_spare();
+        }
+        // A flush alone does not make it durable while the segment's name is not.
+        let durable = commit.writes.len() == 1
+            && commit.bytes <= sizes.durable_write_bytes_max
+            && shard.is_alone()
+            && self.is_named();
+        let mut commit = Commit { durable, ..commit };
         if durable {
             shard.flusher.begin_durable_write(self, commit.base_offset);
         }
@@ -157,13 +207,25 @@ impl Log {
             self.unflushed_bytes().set(self.unflushed_bytes().get() + commit.bytes);
         }
         self.committing().set(true);
-        drop(spawn(Rc::clone(self).commit(commit, file)));
+        let writing = write(&file, std::mem::take(&mut commit.writes), block, commit.durable);
+        drop(spawn(Rc::clone(self).commit(commit, file, writing, attempt)));
     }
 
-    async fn commit(self: Rc<Self>, mut commit: Commit, file: File) {
+    async fn commit(
+        self: Rc<Self>,
+        commit: Commit,
+        file: File,
+        writing: impl Future<Output = io::Result<()>>,
+        attempt: Option<Attempt>,
+    ) {
         let shard = Rc::clone(self.shard());
-        let block = shard.options.block_bytes;
-        let result = write(&file, std::mem::take(&mut commit.writes), block, commit.durable).await;
+        let mut result = writing.await;
+        if result.as_ref().is_err_and(is_disk_full) {
+            self.note_full(attempt.as_ref());
+            // Blocks behind the written prefix may hold some of these batches.
+            result = self.cut_unwritten(&file).await.and(result);
+        }
+        drop(attempt);
         let in_flight = &shard.appender.in_flight_bytes;
         in_flight.set(in_flight.get() - commit.bytes);
         self.committing().set(false);
@@ -187,10 +249,9 @@ impl Log {
                     let unflushed = self.unflushed_bytes();
                     unflushed.set(unflushed.get().saturating_sub(commit.bytes));
                 }
-                // Blocks behind the written prefix may hold some of these batches: they are cut before anything else.
                 self.roll_back(Some(commit.largest_before));
             }
-            Err(error) => self.poison(&format!("a write to segment {} failed: {error}", commit.base_offset)),
+            Err(error) => self.poison_by(&format!("a write to segment {} failed", commit.base_offset), &error),
         }
         if commit.durable {
             shard.end_durable_write(&self);
@@ -219,8 +280,14 @@ impl LiveSegment {
     }
 }
 
-/// Lays a commit out as writes.
-fn plan(segment: &LiveSegment, taken: Taken, largest_before: TimestampOffset, direct: bool, block: u64) -> Commit {
+/// Lays a commit out as writes: direct ones of so many bytes at most, or one through the page cache.
+fn plan(
+    segment: &LiveSegment,
+    taken: Taken,
+    largest_before: TimestampOffset,
+    write_bytes_max: Option<u64>,
+    block: u64,
+) -> Commit {
     let bytes = taken.end - taken.start;
     let mut commit = Commit {
         base_offset: segment.base_offset,
@@ -232,10 +299,10 @@ fn plan(segment: &LiveSegment, taken: Taken, largest_before: TimestampOffset, di
         bytes,
         durable: false,
     };
-    if !direct {
+    let Some(write_bytes_max) = write_bytes_max else {
         commit.writes.push((taken.start, WriteData::Batches(taken.batches)));
         return commit;
-    }
+    };
     let start = round_down(taken.start, block);
     let end = segment.room.end_of_write(taken.end, block);
     // The last block is copied, never appended to while it is in flight.
@@ -245,7 +312,7 @@ fn plan(segment: &LiveSegment, taken: Taken, largest_before: TimestampOffset, di
     let mut source = sources.next().unwrap_or_default();
     let mut position = start;
     while position < end {
-        let size = (end - position).min(WRITE_BYTES_MAX);
+        let size = (end - position).min(write_bytes_max);
         let mut buffer = AlignedBuf::with_capacity(size as usize);
         let mut room = size as usize;
         while room > 0 {
@@ -273,29 +340,31 @@ fn plan(segment: &LiveSegment, taken: Taken, largest_before: TimestampOffset, di
     commit
 }
 
-/// Writes all parts side by side. All of them are over when this answers, failed ones too.
-async fn write(file: &File, mut writes: Vec<(u64, WriteData)>, block: u64, durable: bool) -> io::Result<()> {
-    let Some((position, data)) = writes.pop() else { return Ok(()) };
-    let others: Vec<_> = writes
-        .into_iter()
-        .map(|(position, data)| {
-            let file = file.clone();
-            spawn(async move { file.write_all(data, position, block, durable).await })
-        })
-        .collect();
-    let mut result = file.write_all(data, position, block, durable).await;
-    for other in others {
-        let other = other.await;
-        // A failing device outweighs a full one.
-        if result.as_ref().map_or_else(is_disk_full, |()| true) && other.is_err() {
-            result = other;
+/// Hands over all parts, side by side. All of them are over when the future answers, failed ones too.
+fn write(
+    file: &File,
+    mut writes: Vec<(u64, WriteData)>,
+    block: u64,
+    durable: bool,
+) -> impl Future<Output = io::Result<()>> + use<> {
+    let last = writes.pop();
+    let others: Vec<_> =
+        writes.into_iter().map(|(position, data)| spawn(file.write_all(data, position, block, durable))).collect();
+    let last = last.map(|(position, data)| file.write_all(data, position, block, durable));
+    async move {
+        let mut result = match last {
+            Some(last) => last.await,
+            None => Ok(()),
+        };
+        for other in others {
+            let other = other.await;
+            // A failing device outweighs a full one.
+            if result.as_ref().map_or_else(is_disk_full, |()| true) && other.is_err() {
+                result = other;
+            }
         }
+        result
     }
-    result
-}
-
-pub(super) fn is_disk_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 #[cfg(test)]
@@ -342,7 +411,7 @@ mod tests {
             let taken = segment.take(u64::MAX, usize::MAX).unwrap();
             let start = round_down(taken.start, 4096);
             let largest = segment.largest_before_next();
-            let commit = plan(&segment, taken, largest, true, 4096);
+            let commit = plan(&segment, taken, largest, Some(WRITE_BYTES_MAX), 4096);
             assert_eq!(commit.writes[0].0, start);
             assert_eq!(commit.tail_block, expected[round_down(expected.len() as u64, 4096) as usize..]);
             let mut written = data(&commit);

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::runtime::fs;
+use crate::types::Offset;
 
 use super::error::LoadError;
 use super::names::{CLEAN_SHUTDOWN, UNCLEAN_DIR};
@@ -37,6 +38,14 @@ pub struct DirState {
     pub commit_reach_bytes: u64,
     /// What the clean stop noted.
     pub broker_epoch: Option<i64>,
+}
+
+impl DirState {
+    /// For [`LoadOptions::flushed_offset`](super::LoadOptions::flushed_offset): a high watermark counts for flushed
+    /// where the run that wrote it flushed in order, and did not end cleanly, which says more.
+    pub fn flushed_offset(&self, high_watermark: Offset) -> Offset {
+        if self.adopted || self.commit_reach_bytes == u64::MAX { Offset::ZERO } else { high_watermark }
+    }
 }
 
 #[derive(Serialize, Deserialize)]

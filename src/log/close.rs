@@ -1,16 +1,13 @@
-//! The end of a log: closed, so that its directory is exactly what Apache Kafka expects to find, or deleted.
+//! The end of a log: closed, so that its directory is exactly what Apache Kafka expects to find.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
-use crate::runtime::fs;
-use crate::runtime::{offload, spawn};
-use crate::types::{KafkaUuid, Offset};
+use crate::types::Offset;
 
-use super::error::LogError;
+use super::error::{LogError, is_disk_full};
+use super::full::with_room;
 use super::log::{Log, State};
 use super::log_shard::{FlushAcks, LogShard};
-use super::names;
 use super::roll::{Completion, sealed_indexes};
 
 impl Log {
@@ -24,17 +21,23 @@ impl Log {
             *self.state().borrow_mut() = State::Closed;
         }
         self.drained().await;
-        if let Some(error @ LogError::Poisoned { .. }) = self.state_error() {
+        let lost = self.shard().room.lost().map(|reason| LogError::Poisoned { reason });
+        if let Some(error @ LogError::Poisoned { .. }) = lost.or_else(|| self.state_error()) {
             self.release();
             return Err(error);
         }
+        self.empty_graves().await;
+        self.remove_spares().await;
         let end = self.log_end_offset();
         if self.was_touched() {
-            let completion = self.final_completion();
-            let dir = self.dir();
-            if let Err(error) = offload(move || completion.run()).await {
+            let completed = with_room(&self.shard().options().room, is_disk_full, || {
+                let completion = self.final_completion();
+                move || completion.run()
+            })
+            .await;
+            if let Err(error) = completed {
                 self.release();
-                return Err(LogError::io("close", &dir, &error));
+                return Err(LogError::io("close", &self.dir(), &error));
             }
             self.note_flushed(end);
         }
@@ -42,45 +45,6 @@ impl Log {
         self.release();
         self.fail_waiters(&LogError::Closed);
         Ok(end)
-    }
-
-    /// Deletes the log: its directory is renamed durably, so that the topic can be made anew at once, and its files are
-    /// removed behind that.
-    pub async fn delete(self: &Rc<Self>) -> Result<(), LogError> {
-        *self.state().borrow_mut() = State::Closed;
-        for segment in self.live().borrow_mut().iter_mut() {
-            segment.placed.clear();
-        }
-        self.fail_waiters(&LogError::Closed);
-        loop {
-            let changed = self.progress().listen();
-            if self.is_quiet() {
-                break;
-            }
-            changed.await;
-        }
-        let files = self.shard().descriptors.remove_log(self.key());
-        self.shard().tails.forget_from(self, Offset(0));
-        self.shard().indexes.forget(self.key());
-        let dir = self.dir();
-        let unique = format!("{:032x}", u128::from_be_bytes(KafkaUuid::random().0));
-        let gone: Arc<std::path::Path> =
-            dir.with_file_name(names::delete_dir_name(self.topic_partition(), &unique)).into();
-        let (from, to) = (Arc::clone(&dir), Arc::clone(&gone));
-        let renamed = offload(move || fs::rename(&from, &to).and_then(|()| fs::sync_parent(&to))).await;
-        renamed.map_err(|error| LogError::io("delete", &dir, &error))?;
-        self.set_dir(Arc::clone(&gone));
-        drop(spawn(async move {
-            let path = Arc::clone(&gone);
-            let removed = offload(move || {
-                drop(files);
-                fs::remove_dir_all(&path)
-            });
-            if let Err(error) = removed.await {
-                tracing::warn!("cannot remove {}: {error}; the next start tries again", gone.display());
-            }
-        }));
-        Ok(())
     }
 
     /// Waits until everything placed is written (or failed) and nothing is in flight.
@@ -117,7 +81,8 @@ impl Log {
     }
 
     /// Gives back what the log holds of its shard.
-    fn release(&self) {
+    pub(super) fn release(&self) {
+        self.forget_spares();
         LogShard::close_files(self.shard().descriptors.remove_log(self.key()));
         self.shard().tails.forget_from(self, Offset(0));
         self.shard().indexes.forget(self.key());

@@ -36,6 +36,10 @@ struct Table {
     partitions: BTreeMap<TopicPartition, PartitionOffsets>,
     /// Which of the files no longer say what `partitions` says.
     stale: [bool; FILES.len()],
+    /// Counts the times that partitions were forgotten.
+    removals: u64,
+    /// Up to which of those the files know it.
+    removals_written: u64,
 }
 
 struct CheckpointFile {
@@ -85,7 +89,7 @@ impl DirCheckpoints {
         for (partition, offset) in read(names::REPLICATION_OFFSET_CHECKPOINT)? {
             partitions.entry(partition).or_default().high_watermark = offset;
         }
-        let table = Mutex::new(Table { partitions, stale: [false; FILES.len()] });
+        let table = Mutex::new(Table { partitions, ..Table::default() });
         Ok((DirCheckpoints { dir: dir.to_owned(), table, writing: Mutex::new(()) }, warnings))
     }
 
@@ -109,6 +113,7 @@ impl DirCheckpoints {
         let mut table = self.table();
         if table.partitions.remove(partition).is_some() {
             table.stale = [true; FILES.len()];
+            table.removals += 1;
         }
     }
 
@@ -119,21 +124,37 @@ impl DirCheckpoints {
         table.partitions.retain(|partition, _| keep(partition));
         if table.partitions.len() < before {
             table.stale = [true; FILES.len()];
+            table.removals += 1;
         }
+    }
+
+    /// Writes all files, whether they have changed or not.
+    pub fn write_all(&self) -> Result<(), LoadError> {
+        self.table().stale = [true; FILES.len()];
+        self.write()
+    }
+
+    /// Whether the files still speak of a partition that is forgotten. Before another one of its name is made they must
+    /// not: a start after a crash would take its offsets for the new one's.
+    pub fn has_unwritten_removals(&self) -> bool {
+        let table = self.table();
+        table.removals_written < table.removals
     }
 
     /// Writes the files that have changed, durably. Blocks; not for a shard thread.
     pub fn write(&self) -> Result<(), LoadError> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (stale, texts) = {
+        let (stale, texts, removals) = {
             let mut table = self.table();
             let stale = std::mem::take(&mut table.stale);
             let texts: Vec<Option<String>> =
                 FILES.iter().zip(stale).map(|(file, stale)| stale.then(|| table.text(file))).collect();
-            (stale, texts)
+            (stale, texts, table.removals)
         };
         let written = self.write_files(&texts);
-        if written.is_err() {
+        if written.is_ok() {
+            self.table().removals_written = removals;
+        } else {
             for (slot, stale) in self.table().stale.iter_mut().zip(stale) {
                 *slot |= stale;
             }
@@ -204,9 +225,12 @@ mod tests {
         let (again, _) = DirCheckpoints::open(dir.path()).unwrap();
         assert_eq!(again.get(&partition("a", 0)), offsets(10, 3, 10));
         assert_eq!(again.get(&partition("none", 0)), offsets(0, 0, 0));
+        assert!(!again.has_unwritten_removals());
         again.remove(&partition("a", 0));
         again.retain(|partition| &*partition.topic != "b");
+        assert!(again.has_unwritten_removals());
         again.write().unwrap();
+        assert!(!again.has_unwritten_removals());
         assert_eq!(text("recovery-point-offset-checkpoint"), "0\n1\na 1 0\n");
         assert_eq!(text("log-start-offset-checkpoint"), "0\n0\n");
     }

@@ -50,7 +50,7 @@ impl PartitionFiles {
         Ok(Some(files))
     }
 
-    fn note(&mut self, name: &str) {
+    pub fn note(&mut self, name: &str) {
         match FileKind::of(name) {
             FileKind::Log(offset) => drop(self.segments.insert(offset)),
             FileKind::OffsetIndex(offset) => drop(self.offset_indexes.insert(offset)),
@@ -192,8 +192,9 @@ fn end_offset(path: &Path, base_offset: Offset) -> Result<Offset, LoadError> {
 pub(super) fn scan_failed(error: ScanError) -> LoadError {
     match error {
         ScanError::Io { segment, source } => LoadError::Io { action: "read", path: segment, source },
-        ScanError::Broken { segment, ref what, .. } => {
-            let source = std::io::Error::new(std::io::ErrorKind::InvalidData, what.to_string());
+        ScanError::Broken { segment, position, ref what } => {
+            let what = format!("no valid batch at byte {position}: {what}");
+            let source = std::io::Error::new(std::io::ErrorKind::InvalidData, what);
             LoadError::Io { action: "read", path: segment, source }
         }
     }

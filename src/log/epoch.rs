@@ -67,6 +67,11 @@ impl LeaderEpochCache {
         &self.entries
     }
 
+    /// Whether no entry is missing for a log that begins at `offset`.
+    pub fn begin_at_or_before(&self, offset: Offset) -> bool {
+        self.entries.first().is_none_or(|first| first.start_offset <= offset)
+    }
+
     pub fn latest(&self) -> Option<EpochEntry> {
         self.entries.last().copied()
     }

@@ -7,6 +7,11 @@ use std::sync::Arc;
 
 use crate::types::{Offset, TopicId};
 
+/// Whether an operation met a full disk, or a quota used up.
+pub fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// An append, read or wait on a log that could not be done.
 #[derive(Clone, Debug)]
 pub enum LogError {
@@ -18,7 +23,8 @@ pub enum LogError {
     DiskFull,
     /// The log is closed or deleted.
     Closed,
-    /// Bytes read from a segment or index are not what was written there.
+    /// Bytes read from a segment are not what was written there. `what` is a sentence that names file, byte and offset;
+    /// the log has told it already.
     Corrupt { what: Arc<str> },
     /// A file operation failed.
     Io { action: &'static str, path: Arc<Path>, kind: io::ErrorKind, message: Arc<str> },
@@ -40,7 +46,7 @@ impl fmt::Display for LogError {
             LogError::Poisoned { reason } => write!(f, "the log takes no more appends: {reason}"),
             LogError::DiskFull => write!(f, "the disk is full"),
             LogError::Closed => write!(f, "the log is closed"),
-            LogError::Corrupt { what } => write!(f, "the log is damaged: {what}"),
+            LogError::Corrupt { what } => f.write_str(what),
             LogError::Io { action, path, message, .. } => {
                 write!(f, "cannot {action} {}: {message}", path.display())
             }
@@ -68,6 +74,13 @@ impl LoadError {
     pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LoadError {
         let path = path.to_owned();
         move |source| LoadError::Io { action, path, source }
+    }
+}
+
+impl LoadError {
+    /// Whether the disk was full, or the quota used up.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, LoadError::Io { source, .. } if is_disk_full(source))
     }
 }
 

@@ -1,6 +1,9 @@
 //! The double for a failing device: it stands between the appender and a real file and, by a seed and a plan, fails
 //! operations, cuts writes short or says that the disk is full. Tests only build one; the path through it is the real one.
 
+#[cfg(test)]
+pub mod testing;
+
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Mutex, PoisonError};

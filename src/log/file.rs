@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,6 +10,8 @@ use bytes::Bytes;
 use crate::runtime::file::{self as ring, AlignedBuf, RawFile};
 use crate::runtime::fs;
 
+#[cfg(test)]
+use super::fault::testing::SimulatedDisk;
 use super::fault::{FaultOp, FaultPlan};
 
 /// How segments are read and written.
@@ -42,6 +45,14 @@ impl WriteData {
         match self {
             WriteData::Blocks(bytes) => bytes.len(),
             WriteData::Batches(batches) => batches.iter().map(Bytes::len).sum(),
+        }
+    }
+
+    #[cfg(test)]
+    fn to_bytes(&self) -> Bytes {
+        match self {
+            WriteData::Blocks(bytes) => bytes.clone(),
+            WriteData::Batches(batches) => Bytes::from(batches.concat()),
         }
     }
 
@@ -87,6 +98,13 @@ impl WriteData {
     }
 }
 
+/// A write under way.
+type Writing = Pin<Box<dyn Future<Output = io::Result<usize>>>>;
+
+fn result_of<B>(writing: impl Future<Output = (io::Result<usize>, B)> + 'static) -> Writing {
+    Box::pin(async move { writing.await.0 })
+}
+
 impl File {
     pub fn new(file: Arc<RawFile>, mode: IoMode, plan: Option<&Arc<FaultPlan>>) -> File {
         match (plan, mode) {
@@ -111,43 +129,60 @@ impl File {
     }
 
     /// Writes all of `data` at `position`, however often the kernel stops short. With `durable` each part is on the
-    /// device when it is done (RWF_DSYNC).
-    pub async fn write_all(&self, mut data: WriteData, mut position: u64, block: u64, durable: bool) -> io::Result<()> {
-        let mut left = data.len();
-        loop {
-            let written = self.write_once(data.clone(), position, block, durable).await?;
-            if written >= left {
-                return Ok(());
+    /// device when it is done (RWF_DSYNC). The first part is handed over before this returns: what a caller found out
+    /// about flushes in flight still holds then.
+    pub fn write_all(
+        &self,
+        mut data: WriteData,
+        mut position: u64,
+        block: u64,
+        durable: bool,
+    ) -> impl Future<Output = io::Result<()>> + use<> {
+        let file = self.clone();
+        let mut writing = self.write_once(data.clone(), position, block, durable);
+        async move {
+            let mut left = data.len();
+            loop {
+                let written = writing.await?;
+                if written >= left {
+                    return Ok(());
+                }
+                // A direct write goes on at a block's beginning: what was written of that block is written again.
+                let done = match file.mode() {
+                    IoMode::Direct => written - written % block as usize,
+                    IoMode::Buffered => written,
+                };
+                if written == 0 {
+                    return Err(io::Error::new(io::ErrorKind::WriteZero, "the file takes no more bytes"));
+                }
+                data.skip(done);
+                left -= done;
+                position += done as u64;
+                writing = file.write_once(data.clone(), position, block, durable);
             }
-            // A direct write goes on at a block's beginning: what was written of that block is written again.
-            let done = match self.mode() {
-                IoMode::Direct => written - written % block as usize,
-                IoMode::Buffered => written,
-            };
-            if written == 0 {
-                return Err(io::Error::new(io::ErrorKind::WriteZero, "the file takes no more bytes"));
-            }
-            data.skip(done);
-            left -= done;
-            position += done as u64;
         }
     }
 
-    async fn write_once(&self, data: WriteData, position: u64, block: u64, durable: bool) -> io::Result<usize> {
+    fn write_once(&self, data: WriteData, position: u64, block: u64, durable: bool) -> Writing {
         let data = match self {
             File::Direct(_) | File::Buffered(_) => data,
-            File::Fault { plan, mode, .. } => match plan.check(FaultOp::Write)? {
-                usize::MAX => data,
+            File::Fault { plan, mode, .. } => match plan.check(FaultOp::Write) {
+                Ok(usize::MAX) => data,
                 // The double writes whole blocks, at least one, since the kernel takes no other direct writes.
-                bytes if *mode == IoMode::Direct => data.truncated(bytes.next_multiple_of(block as usize)),
-                bytes => data.truncated(bytes.max(1)),
+                Ok(bytes) if *mode == IoMode::Direct => data.truncated(bytes.next_multiple_of(block as usize)),
+                Ok(bytes) => data.truncated(bytes.max(1)),
+                Err(error) => return Box::pin(std::future::ready(Err(error))),
             },
         };
+        #[cfg(test)]
+        if let Some(disk) = SimulatedDisk::current() {
+            return Box::pin(disk.write(Arc::clone(self.raw()), data.to_bytes(), position, durable));
+        }
         match (data, durable) {
-            (WriteData::Blocks(bytes), false) => ring::write_at(self.raw(), bytes, position).await.0,
-            (WriteData::Blocks(bytes), true) => ring::write_durable_at(self.raw(), bytes, position).await.0,
-            (WriteData::Batches(batches), false) => ring::writev_at(self.raw(), batches, position).await.0,
-            (WriteData::Batches(batches), true) => ring::writev_durable_at(self.raw(), batches, position).await.0,
+            (WriteData::Blocks(bytes), false) => result_of(ring::write_at(self.raw(), bytes, position)),
+            (WriteData::Blocks(bytes), true) => result_of(ring::write_durable_at(self.raw(), bytes, position)),
+            (WriteData::Batches(batches), false) => result_of(ring::writev_at(self.raw(), batches, position)),
+            (WriteData::Batches(batches), true) => result_of(ring::writev_durable_at(self.raw(), batches, position)),
         }
     }
 
@@ -156,8 +191,21 @@ impl File {
             File::Fault { plan, .. } => plan.check(FaultOp::Flush).err(),
             _ => None,
         };
-        let sync = fault.is_none().then(|| ring::fdatasync(self.raw()));
+        #[cfg(test)]
+        let simulated = SimulatedDisk::current().filter(|_| fault.is_none());
+        #[cfg(test)]
+        let flush = simulated.as_ref().and_then(|disk| disk.begin_flush(self.raw()));
+        #[cfg(test)]
+        let on_ring = fault.is_none() && simulated.is_none();
+        #[cfg(not(test))]
+        let on_ring = fault.is_none();
+        let sync = on_ring.then(|| ring::fdatasync(self.raw()));
         async move {
+            #[cfg(test)]
+            if let Some(disk) = simulated {
+                disk.end_flush(flush).await;
+                return Ok(());
+            }
             match (sync, fault) {
                 (Some(sync), _) => sync.await,
                 (None, Some(error)) => Err(error),
@@ -178,6 +226,10 @@ impl File {
     pub async fn read_at(&self, position: u64, bytes: usize) -> io::Result<AlignedBuf> {
         if let File::Fault { plan, .. } = self {
             plan.check(FaultOp::Read)?;
+        }
+        #[cfg(test)]
+        if let Some(disk) = SimulatedDisk::current() {
+            return disk.read(self.raw(), position, bytes).await;
         }
         let (result, mut buffer) = ring::read_at(self.raw(), AlignedBuf::with_capacity(bytes), position).await;
         let mut have = result?;

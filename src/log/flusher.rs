@@ -100,7 +100,9 @@ impl LogShard {
                 unflushed.set(unflushed.get().saturating_sub(entry.bytes));
                 match result {
                     Ok(()) => entry.log.note_flushed(entry.end_offset),
-                    Err(error) => entry.log.poison(&format!("flushing segment {} failed: {error}", entry.base_offset)),
+                    Err(error) => {
+                        entry.log.poison_by(&format!("flushing segment {} failed", entry.base_offset), &error);
+                    }
                 }
             }
             let logs: Vec<_> = set.into_iter().map(|entry| entry.log).collect();

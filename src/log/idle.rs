@@ -3,13 +3,18 @@
 use std::io;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::runtime::fs::{self, OpenFlags};
 use crate::runtime::{offload, sleep, spawn, wall_ms};
 
+use super::disk_room::DiskLevel;
 use super::log::{Log, State};
 use super::log_shard::LogShard;
 use super::names;
+
+/// On a full disk room that is not written to is given back after this: it may be what others wait for.
+const FULL_IDLE: Duration = Duration::from_secs(1);
 
 impl Log {
     /// The log holds room now: it is looked at when it has been idle for long enough.
@@ -29,7 +34,10 @@ impl Log {
     /// Cuts the file to its data and lets go of it, if nothing was appended for a while and nothing is in flight.
     async fn give_room_back(self: Rc<Self>) -> bool {
         let shard = Rc::clone(self.shard());
-        let idle_ms = i64::try_from(shard.options.idle_truncate_after.as_millis()).unwrap_or(i64::MAX);
+        let full = shard.room.level() != DiskLevel::Room;
+        let idle_after =
+            if full { shard.options.idle_truncate_after.min(FULL_IDLE) } else { shard.options.idle_truncate_after };
+        let idle_ms = i64::try_from(idle_after.as_millis()).unwrap_or(i64::MAX);
         if matches!(*self.state().borrow(), State::Closed | State::Poisoned { .. }) {
             return true;
         }
@@ -41,6 +49,7 @@ impl Log {
             live.front().map(|segment| (segment.base_offset, segment.written_end))
         };
         let Some((base_offset, written_end)) = job else { return true };
+        self.drop_spares();
         // Keeps commits away: whatever is appended meanwhile prepares the file anew.
         self.preparing().set(true);
         let path = names::log_file(&self.dir(), base_offset);
@@ -57,6 +66,9 @@ impl Log {
         if let Some(segment) = self.live().borrow_mut().front_mut().filter(|front| front.base_offset == base_offset) {
             let room = &mut segment.room;
             room.allocated_end = written_end;
+            if full {
+                room.growth.fall_back();
+            }
             room.stale_end = room.stale_end.min(written_end);
             if !written_end.is_multiple_of(shard.options.block_bytes) {
                 room.tail_block = None;
@@ -79,11 +91,21 @@ fn warn_unless_gone(log: &Log, error: &io::Error) {
 async fn sweep(shard: Weak<LogShard>) {
     loop {
         let Some(pause) = shard.upgrade().map(|shard| shard.options.idle_truncate_after / 2) else { return };
-        sleep(pause).await;
+        let mut waited = Duration::ZERO;
+        while waited < pause {
+            let part = FULL_IDLE.min(pause.saturating_sub(waited));
+            sleep(part).await;
+            waited += part;
+            let Some(shard) = shard.upgrade() else { return };
+            if shard.room.level() != DiskLevel::Room {
+                break;
+            }
+        }
         let Some(shard) = shard.upgrade() else { return };
         let listed = shard.roomy.borrow().clone();
         for log in listed.iter().filter_map(Weak::upgrade) {
-            if Rc::clone(&log).give_room_back().await {
+            log.review_spares();
+            if Rc::clone(&log).give_room_back().await && log.spares.is_empty() {
                 log.listed_roomy.set(false);
             }
         }

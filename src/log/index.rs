@@ -114,6 +114,11 @@ impl OffsetIndex {
         self.entries.len()
     }
 
+    /// The entry number `at`.
+    pub fn get(&self, at: usize) -> Option<OffsetPosition> {
+        self.entries.get(at).map(|&entry| self.absolute(entry))
+    }
+
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -131,8 +136,14 @@ impl OffsetIndex {
 
     /// The content of the `.index` file, without preallocated room.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.entries.len() * OFFSET_ENTRY_BYTES);
-        for (relative, position) in &self.entries {
+        self.encode_from(0)
+    }
+
+    /// As [`encode`](Self::encode), without the first entries.
+    pub fn encode_from(&self, first: usize) -> Vec<u8> {
+        let entries = self.entries.get(first..).unwrap_or_default();
+        let mut bytes = Vec::with_capacity(entries.len() * OFFSET_ENTRY_BYTES);
+        for (relative, position) in entries {
             bytes.extend_from_slice(&relative.to_be_bytes());
             bytes.extend_from_slice(&position.to_be_bytes());
         }
@@ -221,6 +232,11 @@ impl TimeIndex {
         self.entries.len()
     }
 
+    /// The entry number `at`.
+    pub fn get(&self, at: usize) -> Option<TimestampOffset> {
+        self.entries.get(at).map(|&entry| self.absolute(entry))
+    }
+
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -238,8 +254,14 @@ impl TimeIndex {
 
     /// The content of the `.timeindex` file, without preallocated room.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.entries.len() * TIME_ENTRY_BYTES);
-        for (timestamp, relative) in &self.entries {
+        self.encode_from(0)
+    }
+
+    /// As [`encode`](Self::encode), without the first entries.
+    pub fn encode_from(&self, first: usize) -> Vec<u8> {
+        let entries = self.entries.get(first..).unwrap_or_default();
+        let mut bytes = Vec::with_capacity(entries.len() * TIME_ENTRY_BYTES);
+        for (timestamp, relative) in entries {
             bytes.extend_from_slice(&timestamp.to_be_bytes());
             bytes.extend_from_slice(&relative.to_be_bytes());
         }

@@ -6,13 +6,14 @@
 //! log's end first.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::runtime::fs::{self, OpenFlags};
 use crate::runtime::threads;
 use crate::types::{LeaderEpoch, Offset};
 
-use super::active::{load_active, rebuild_indexes};
+use super::active::{load_active, read_indexes, rebuild_indexes};
 use super::dir_files::PartitionFiles;
 use super::epoch::LeaderEpochCache;
 use super::error::LoadError;
@@ -21,7 +22,7 @@ use super::loaded::{Damage, DamageKind, LoadOptions, LoadedActive, LoadedLog, Lo
 use super::names;
 use super::partition_metadata;
 use super::producers::ProducerTable;
-use super::recovery::{Recovery, write_file, write_indexes};
+use super::recovery::{INDEXES_KEPT_FROM_BYTES, Recovery, write_file, write_indexes};
 use super::replay::{Replay, load_producers};
 use super::segment_scan::{ScannedSegment, Standing};
 
@@ -65,6 +66,16 @@ pub fn load_all(
     loaded
 }
 
+fn holds_data(dir: &Path, files: &PartitionFiles) -> Result<bool, LoadError> {
+    for &base_offset in &files.segments {
+        let path = names::log_file(dir, base_offset);
+        if fs::stat(&path).map_err(LoadError::io("look at", &path))?.bytes > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 type Opened = (std::path::PathBuf, crate::runtime::file::RawFile);
 
 /// The log directories that the partitions lie in: one file system each, as far as is known.
@@ -99,6 +110,7 @@ impl<'a> Loader<'a> {
             None => self.create()?,
         };
         self.check_topic_id(&mut files)?;
+        self.remove_below_start(&mut files)?;
         self.epochs_on_disk = self.read_epochs(&files);
         if files.segments.is_empty() {
             return self.load_empty(files);
@@ -130,18 +142,30 @@ impl<'a> Loader<'a> {
                 Ok(Some(found)) if found == expected => return Ok(()),
                 Ok(Some(found)) => return Err(LoadError::TopicIdMismatch { path: dir.clone(), expected, found }),
                 Ok(None) => {}
-                // A crash can leave a file without its content only before anything was acknowledged here.
-                Err(LoadError::Malformed { .. }) if files.segments.is_empty() => {}
+                // A power cut can leave the file's name without its content only before anything was written here:
+                // with it perhaps the first segment's name, which is made in the same breath and synced with it.
+                Err(LoadError::Malformed { .. }) if !holds_data(dir, files)? => {}
                 Err(error) => return Err(error),
             }
         }
         files.has_metadata = true;
         files.unsynced = true;
-        if self.sync {
-            partition_metadata::write(dir, expected)
-        } else {
-            write_file(&dir.join(names::PARTITION_METADATA), partition_metadata::encode(expected).as_bytes(), false)
+        // Synced by itself even where a later sync covers all: half of it would keep the partition from its next start.
+        partition_metadata::write(dir, expected)
+    }
+
+    /// Removes the segments whose records are all deleted: the files of some may have outlived the last run.
+    fn remove_below_start(&self, files: &mut PartitionFiles) -> Result<(), LoadError> {
+        let start = self.options.log_start_offset;
+        let Some(&first_kept) = files.segments.range(..=start).next_back() else { return Ok(()) };
+        let gone: Vec<Offset> = files.segments.range(..first_kept).copied().collect();
+        for base_offset in gone {
+            files.remove_segment(&self.options.dir, base_offset)?;
+            if files.snapshots.contains(&base_offset) {
+                files.remove_snapshot(&self.options.dir, base_offset)?;
+            }
         }
+        Ok(())
     }
 
     /// The leader epochs; `None` if they have to be found in the batches.
@@ -159,8 +183,9 @@ impl<'a> Loader<'a> {
     fn load_empty(self, files: PartitionFiles) -> Result<LoadedLog, LoadError> {
         let options = self.options;
         let start = options.log_start_offset.max(Offset::ZERO);
-        if options.recovery_point > start && !options.accept_damage {
-            let kind = DamageKind::BelowRecoveryPoint { recovery_point: options.recovery_point };
+        let flushed = options.flushed_below();
+        if flushed > start && !options.accept_damage {
+            let kind = DamageKind::BelowFlushed { flushed };
             let segment = names::log_file(&options.dir, start);
             return Ok(self.damaged(Damage { segment, position: 0, offset: start, kind }));
         }
@@ -177,7 +202,7 @@ impl<'a> Loader<'a> {
         let mut standing = Standing { offset: last, epoch: LeaderEpoch::UNKNOWN };
         let (active, indexed) = load_active(dir, files, last, config, &mut standing, &mut replay)?;
         let end = standing.offset;
-        if active.stop.is_some() || end < options.recovery_point {
+        if active.stop.is_some() || end < options.flushed_below() {
             return Ok(None);
         }
         self.report.indexes_rebuilt += u32::from(!indexed);
@@ -204,11 +229,15 @@ impl<'a> Loader<'a> {
         let scan_from = files.segments.range(..=options.recovery_point).next_back().copied().unwrap_or(start);
         // A snapshot behind the recovery point may stand for batches that are lost.
         let producers_until = options.recovery_point.max(scan_from);
+        let begins = start.max(options.log_start_offset);
+        // The log start is noted later than the epochs are: records that were deleted are here again, and want theirs.
+        self.epochs_on_disk = self.epochs_on_disk.take().filter(|epochs| epochs.begin_at_or_before(begins));
         let producers = load_producers(dir, &mut files, start, producers_until, options.now_ms)?;
         let replay_from = if self.epochs_on_disk.is_none() { start } else { producers.end_offset() };
         let mut replay = Replay::new(self.epochs_on_disk.clone().unwrap_or_default(), Some(producers), options.now_ms);
         replay.run(dir, &files, replay_from, scan_from)?;
-        let mut recovery = match Recovery::find(options, &files, scan_from, &mut replay)? {
+        let indexes = self.indexes_below_recovery_point(&files, scan_from, &replay)?;
+        let mut recovery = match Recovery::find(options, &files, scan_from, indexes, &mut replay)? {
             Ok(recovery) => recovery,
             Err(damage) => return Ok(self.damaged(damage)),
         };
@@ -216,10 +245,39 @@ impl<'a> Loader<'a> {
         self.report.segments_scanned = recovery.scanned.len() as u32;
         self.report.bytes_scanned = recovery.bytes_scanned;
         self.report.cut = recovery.cut.take();
+        let kept = recovery.scanned.last().is_some_and(|active| active.data_bytes >= INDEXES_KEPT_FROM_BYTES);
+        if let Some(producers) = replay.producers.as_ref().filter(|_| kept) {
+            let path = names::snapshot_file(dir, recovery.log_end_offset);
+            write_file(&path, &producers.encode_snapshot(), self.sync)?;
+            files.snapshots.insert(recovery.log_end_offset);
+            files.unsynced = true;
+        }
         let mut sealed = self.load_sealed(&mut files, scan_from)?;
         let active = recovery.scanned.pop().map(ScannedSegment::into_active);
         sealed.extend(recovery.scanned.iter().map(ScannedSegment::sealed));
         self.finish(files, Segments { sealed, active, log_end_offset: recovery.log_end_offset }, replay)
+    }
+
+    /// The indexes of a segment that a checkpoint covers a part of, up to the recovery point; `None` where the whole
+    /// segment has to be scanned, because not all that was to be stored with them is there.
+    fn indexes_below_recovery_point(
+        &self,
+        files: &PartitionFiles,
+        base_offset: Offset,
+        replay: &Replay,
+    ) -> Result<Option<SegmentIndexes>, LoadError> {
+        let options = self.options;
+        if options.adopted || self.epochs_on_disk.is_none() || options.recovery_point <= base_offset {
+            return Ok(None);
+        }
+        let read = read_indexes(&options.dir, files, base_offset, &options.config)?;
+        Ok(read.and_then(|mut indexes| {
+            indexes.offsets.truncate_to(options.recovery_point);
+            indexes.times.truncate_to(options.recovery_point);
+            let last = indexes.offsets.last()?;
+            let accounted = replay.producers.as_ref().is_none_or(|producers| producers.end_offset() > last.offset);
+            accounted.then(|| SegmentIndexes::resume(indexes.offsets, indexes.times))
+        }))
     }
 
     /// The segments before `end`, which are trusted; their index files are made anew if they are not there.
@@ -243,7 +301,7 @@ impl<'a> Loader<'a> {
 
     /// Brings what stands beside the segments in line with them, and ends with an active segment of ours.
     fn finish(
-        self,
+        mut self,
         mut files: PartitionFiles,
         mut segments: Segments,
         mut replay: Replay,
@@ -279,7 +337,8 @@ impl<'a> Loader<'a> {
         epochs.truncate_from_start(log_start_offset);
         if self.epochs_on_disk.as_ref() != Some(&epochs) {
             let path = dir.join(names::LEADER_EPOCH_CHECKPOINT);
-            fs::replace(&path, epochs.encode().as_bytes()).map_err(LoadError::io("write", &path))?;
+            let replace = if self.sync { fs::replace } else { fs::replace_unsynced };
+            replace(&path, epochs.encode().as_bytes()).map_err(LoadError::io("write", &path))?;
             files.unsynced = true;
         }
         self.remove_stray_snapshots(&mut files, end)?;
@@ -320,9 +379,10 @@ impl<'a> Loader<'a> {
         Ok(LoadedSegment { base_offset, size_bytes: active.size_bytes, largest: Some(active.indexes.largest) })
     }
 
-    fn new_segment(&self, files: &mut PartitionFiles, base_offset: Offset) -> Result<LoadedActive, LoadError> {
+    fn new_segment(&mut self, files: &mut PartitionFiles, base_offset: Offset) -> Result<LoadedActive, LoadError> {
         let path = names::log_file(&self.options.dir, base_offset);
         write_file(&path, &[], false)?;
+        self.report.created = true;
         files.segments.insert(base_offset);
         files.unsynced = true;
         let indexes = SegmentIndexes::new(base_offset, &self.options.config);

@@ -23,6 +23,10 @@ pub struct LoadOptions {
     pub clean: bool,
     /// Everything below is known to be flushed (`recovery-point-offset-checkpoint`), 0 if not known.
     pub recovery_point: Offset,
+    /// Everything below was flushed before `replication-offset-checkpoint` said so: the high watermark of a run that
+    /// acknowledges after the flush. Segments above the recovery point need not be complete up to here, but a log that
+    /// ends below has lost acknowledged records. 0 if not known.
+    pub flushed_offset: Offset,
     /// From `log-start-offset-checkpoint`; 0 if not known.
     pub log_start_offset: Offset,
     /// The highest leader epoch that a batch can have, from the catalog; `i32::MAX` if not known. A batch's epoch lies
@@ -37,6 +41,13 @@ pub struct LoadOptions {
     pub accept_damage: bool,
     /// Wall-clock time, for the expiry of producers.
     pub now_ms: i64,
+}
+
+impl LoadOptions {
+    /// Below this offset nothing can be torn: what is missing was flushed once.
+    pub(super) fn flushed_below(&self) -> Offset {
+        self.recovery_point.max(self.flushed_offset)
+    }
 }
 
 /// A partition's log as it is on disk, ready for appends.
@@ -95,31 +106,35 @@ pub struct Damage {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DamageKind {
     /// The log ends below what was known to be flushed.
-    BelowRecoveryPoint { recovery_point: Offset },
+    BelowFlushed { flushed: Offset },
     /// A valid batch lies further behind than unflushed writes reach.
     ValidBatchBehind { segment: PathBuf, position: u64, base_offset: Offset },
+}
+
+impl Damage {
+    /// How it is known that it is no torn tail.
+    pub fn reason(&self) -> String {
+        match &self.kind {
+            DamageKind::BelowFlushed { flushed } => format!("everything below offset {flushed} had been flushed"),
+            DamageKind::ValidBatchBehind { segment, position, base_offset } => format!(
+                "a valid batch with offset {base_offset} lies behind it ({} at byte {position})",
+                segment.display()
+            ),
+        }
+    }
 }
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let segment = self.segment.display();
-        write!(f, "{segment} is damaged at byte {}, offset {}: ", self.position, self.offset)?;
-        match &self.kind {
-            DamageKind::BelowRecoveryPoint { recovery_point } => {
-                write!(f, "everything below offset {recovery_point} had been flushed")?;
-            }
-            DamageKind::ValidBatchBehind { segment, position, base_offset } => write!(
-                f,
-                "a valid batch with offset {base_offset} lies behind it ({} at byte {position})",
-                segment.display()
-            )?,
-        }
-        write!(
-            f,
-            "; the partition stays offline and its files as they are: kafka-dump-log --files {segment} shows them"
-        )
+        write!(f, "{segment} is damaged at byte {}, offset {}: {}", self.position, self.offset, self.reason())?;
+        f.write_str(HOW_TO_GO_ON)
     }
 }
+
+/// The end of every sentence about damage in a log.
+pub const HOW_TO_GO_ON: &str = "; with the broker stopped, `corelane check DIR` shows all that is wrong, and with \
+                                       --repair --drop-damaged it keeps what is whole";
 
 /// What recovery found and did, for the start log.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -130,7 +145,7 @@ pub struct RecoveryReport {
     pub indexes_rebuilt: u32,
     /// What was cut off behind the log's end.
     pub cut: Option<Cut>,
-    /// The directory was made by this load.
+    /// The directory, or a new active segment in it, was made by this load: it has no index files yet.
     pub created: bool,
 }
 

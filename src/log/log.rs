@@ -16,18 +16,25 @@ use crate::runtime::sync::Event;
 use crate::runtime::{sleep, spawn, wall_ms};
 use crate::types::{LeaderEpoch, Offset, TopicId, TopicPartition};
 
+use super::active_checkpoint::Stored;
 use super::appender::Done;
 use super::config::LogConfig;
+use super::disk_room::Claim;
 use super::epoch::LeaderEpochCache;
 use super::error::LogError;
 use super::file::File;
 use super::index::TimestampOffset;
 use super::loaded::LoadedLog;
 use super::log_shard::{FlushAcks, LogShard};
+use super::naming::Unnamed;
 use super::offsets::{LogOffsets, OffsetState};
 use super::read_cursor::Cursors;
+use super::read_damage::ToldDamage;
+use super::retire::Retiring;
 use super::roll::SealJob;
 use super::segment::{AppendBatch, LiveSegment, SealedSegment};
+use super::space::Pace;
+use super::spares::Spares;
 use super::tail::Tail;
 use super::waiters::{OffsetReached, Waiters};
 
@@ -63,6 +70,7 @@ pub struct Log {
     pub(super) topic_id: TopicId,
     pub(super) dir: RefCell<Arc<Path>>,
     pub(super) config: RefCell<Rc<LogConfig>>,
+    pub(super) claim: Cell<Claim>,
     pub(super) offsets: OffsetState,
     pub(super) leader_epoch: Cell<LeaderEpoch>,
     pub(super) epochs: RefCell<LeaderEpochCache>,
@@ -78,9 +86,22 @@ pub struct Log {
     pub(super) snapshot_source: RefCell<Option<SnapshotSource>>,
     pub(super) roll_back_hook: RefCell<Option<RollBackHook>>,
     pub(super) cursors: RefCell<Cursors>,
+    pub(super) told_damage: ToldDamage,
     pub(super) seal_jobs: RefCell<VecDeque<SealJob>>,
     pub(super) recovery_point: Cell<Offset>,
+    /// A helper thread writes the files beside the segments.
     pub(super) sealing: Cell<bool>,
+    /// The size at which the active segment gets its next checkpoint.
+    pub(super) checkpoint_due: Cell<u64>,
+    pub(super) stored: Cell<Stored>,
+    /// The producer snapshot of the last checkpoint.
+    pub(super) checkpoint_snapshot: Cell<Option<Offset>>,
+    pub(super) retiring: Retiring,
+    pub(super) spares: Spares,
+    pub(super) pace: Cell<Pace>,
+    pub(super) unnamed: Cell<Option<Unnamed>>,
+    /// Being deleted: nothing that is not under way already is begun.
+    pub(super) gone: Cell<bool>,
     /// The files are not what a clean stop leaves behind.
     pub(super) touched: Cell<bool>,
     /// Records since the last flush, for `flush.messages`.
@@ -109,6 +130,7 @@ impl Log {
     pub fn open(loaded: LoadedLog, shard: &Rc<LogShard>, leader_epoch: LeaderEpoch) -> Rc<Log> {
         let block = shard.options.block_bytes;
         let sealed = loaded.sealed.iter().map(SealedSegment::from).collect();
+        let checkpoint_due = loaded.active.size_bytes.saturating_add(shard.options.checkpoint_after_bytes);
         let live = VecDeque::from([LiveSegment::loaded(loaded.active, block, wall_ms())]);
         let damaged = loaded.damage.as_ref().map(|damage| State::Poisoned { reason: damage.to_string().into() });
         let report = &loaded.report;
@@ -121,6 +143,7 @@ impl Log {
             topic_id: loaded.topic_id,
             dir: RefCell::new(loaded.dir.into()),
             config: RefCell::new(Rc::new(loaded.config)),
+            claim: Cell::new(Claim::User),
             offsets: OffsetState::new(shard.options.flush_acks, loaded.log_start_offset, loaded.log_end_offset),
             leader_epoch: Cell::new(leader_epoch),
             epochs: RefCell::new(loaded.epochs),
@@ -135,9 +158,18 @@ impl Log {
             snapshot_source: RefCell::new(None),
             roll_back_hook: RefCell::new(None),
             cursors: RefCell::default(),
+            told_damage: ToldDamage::default(),
             seal_jobs: RefCell::default(),
             recovery_point: Cell::new(loaded.recovery_point),
             sealing: Cell::new(false),
+            checkpoint_due: Cell::new(checkpoint_due),
+            stored: Cell::default(),
+            checkpoint_snapshot: Cell::new(None),
+            retiring: Retiring::default(),
+            spares: Spares::default(),
+            pace: Cell::default(),
+            unnamed: Cell::new(None),
+            gone: Cell::new(false),
             touched: Cell::new(touched),
             unflushed_records: Cell::new(0),
             unflushed_bytes: Cell::new(0),
@@ -176,11 +208,13 @@ impl Log {
         if self.should_roll(&batch, &config, now_ms) {
             self.roll(batch.base_offset, &config, now_ms);
         }
+        self.checkpoint_if_due();
         if let Some(segment) = self.live.borrow_mut().back_mut() {
             segment.place(&batch, config.index_interval_bytes);
         }
         self.touched.set(true);
         self.last_append_ms.set(now_ms);
+        self.pace.set(self.pace.get().with(batch.bytes.len() as u64, now_ms));
         self.epochs.borrow_mut().assign(batch.leader_epoch, batch.base_offset);
         self.offsets.update(|marks| marks.log_end = batch.last_offset.plus(1));
         self.shard.count(|stats| stats.appended_bytes += batch.bytes.len() as u64);
@@ -190,6 +224,10 @@ impl Log {
     }
 
     fn check_open(self: &Rc<Self>) -> Result<(), LogError> {
+        if !self.shard.room.allows(self.claim.get()) {
+            self.shard.note_refused();
+            return Err(self.state_error().unwrap_or_else(|| self.shard.room.refusal()));
+        }
         let now_ms = wall_ms();
         match &mut *self.state.borrow_mut() {
             State::Open => return Ok(()),
@@ -294,7 +332,8 @@ impl Log {
         self.offsets.get().last_stable
     }
 
-    /// Everything below is in sealed segments whose log and index files are on the device.
+    /// Everything below is on the device, with its indexes: sealed segments, and what of the active one a checkpoint
+    /// covers.
     pub fn recovery_point(&self) -> Offset {
         self.recovery_point.get()
     }
@@ -461,6 +500,7 @@ impl Log {
 
     /// A flush is done: it covers all below `end_offset`.
     pub(super) fn note_flushed(&self, end_offset: Offset) {
+        let end_offset = self.flushed_and_named(end_offset);
         if matches!(*self.state.borrow(), State::Poisoned { .. }) || self.offsets.marks().flushed >= end_offset {
             return;
         }
@@ -482,8 +522,9 @@ impl Log {
                 return;
             }
             if !matches!(*state, State::Full { .. }) {
-                tracing::warn!("{}: the disk is full; appends are refused until there is room", self.topic_partition);
+                tracing::debug!("{}: the disk is full; appends are refused until there is room", self.topic_partition);
                 self.shard.count(|stats| stats.disk_full += 1);
+                self.shard.drop_spares();
             }
             if !matches!(*state, State::Closed) {
                 *state = State::Full { tried_ms: wall_ms() };
@@ -505,6 +546,8 @@ impl Log {
         if let Some(hook) = hook {
             hook(written);
         }
+        let shard = Rc::clone(&self.shard);
+        drop(spawn(async move { shard.empty_graves().await }));
         self.written_waiters.borrow_mut().fail_above(written, &LogError::DiskFull);
         self.flushed_waiters.borrow_mut().fail_above(written, &LogError::DiskFull);
         self.note_progress();
@@ -516,11 +559,7 @@ impl Log {
         if matches!(*self.state.borrow(), State::Poisoned { .. }) {
             return;
         }
-        tracing::error!(
-            "{}: {reason}. The partition takes no more appends; records acknowledged before are kept. \
-             Look at the device, then restart the broker",
-            self.topic_partition
-        );
+        self.note_poison(reason);
         self.shard.count(|stats| stats.poisoned += 1);
         let reason: Arc<str> = reason.into();
         *self.state.borrow_mut() = State::Poisoned { reason: Arc::clone(&reason) };

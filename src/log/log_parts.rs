@@ -33,8 +33,16 @@ impl Log {
             || self.preparing.get()
             || self.extending.get()
             || self.sealing.get()
+            || self.retiring.is_busy()
+            || self.spares.is_busy()
+            || !self.is_named()
             || self.flushing.get().is_some()
             || self.flush_slot.get().is_some())
+    }
+
+    /// Whether the log is deleted.
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone.get()
     }
 
     pub(super) fn shard(&self) -> &Rc<LogShard> {

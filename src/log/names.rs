@@ -27,6 +27,8 @@ pub const CLEANER_OFFSET_CHECKPOINT: &str = "cleaner-offset-checkpoint";
 pub const META_PROPERTIES: &str = "meta.properties";
 pub const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 pub const LOCK: &str = ".lock";
+/// Keeps room back on the disk while a broker runs; there is nothing in it.
+pub const RESERVE: &str = "corelane.reserve";
 /// The directory on whose name Apache Kafka refuses to start while our segments may end in stale blocks.
 pub const UNCLEAN_DIR: &str = "corelane-unclean";
 

@@ -54,6 +54,11 @@ pub struct ProducerEntry {
     /// Oldest first; the ones behind `remembered` mean nothing.
     batches: [RememberedBatch; BATCHES_REMEMBERED],
     remembered: u8,
+    /// The last offset of the newest batch of this epoch that is remembered no more; -1 if there is none.
+    forgotten_to: Offset,
+    /// Where it goes on, after all that was remembered has been taken back: its producer sends that again, and one of
+    /// its later batches, on their way meanwhile, must not slip in before.
+    resume_sequence: Option<i32>,
     /// When it last appended, for expiry.
     touched_ms: i64,
     /// The offset of its last transaction marker, where one was seen; not in snapshots.
@@ -362,16 +367,19 @@ impl ProducerTable {
         before - self.producers.len()
     }
 
-    /// Forgets what lies at `offset` and behind it. False if the table no longer knows how it was there: a window or
-    /// an epoch before it is forgotten, or a marker would have to be taken back. Then it is empty, and the state is to
-    /// be had from a snapshot at or below `offset` and the batches behind it.
+    /// Forgets what lies at `offset` and behind it: the batches that a full disk refused after all. A producer of which
+    /// nothing is left may go on with the first of what it lost and nothing else. False if the table no longer knows how
+    /// it was there: it was begun later, or a marker would have to be taken back. Then it is empty.
     #[must_use]
     pub fn truncate_to(&mut self, offset: Offset) -> bool {
         if offset >= self.end_offset {
             return true;
         }
-        let known = offset >= self.known_from && self.producers.values_mut().all(|entry| entry.truncate_to(offset));
+        let marker_lost = |entry: &ProducerEntry| entry.marker_offset.is_some_and(|marker| marker >= offset);
+        let known = offset >= self.known_from && !self.producers.values().any(marker_lost);
         if known {
+            // A producer with more in flight than it may have is forgotten alone, and begins where it likes.
+            self.producers.retain(|_, entry| entry.truncate_to(offset) || entry.transaction_first_offset.is_some());
             self.open_transactions.retain(|first_offset, _| *first_offset < offset);
             self.end_offset = offset;
         } else {
@@ -390,6 +398,8 @@ impl ProducerEntry {
             transaction_first_offset: None,
             batches: [RememberedBatch::default(); BATCHES_REMEMBERED],
             remembered: 0,
+            forgotten_to: Offset::UNKNOWN,
+            resume_sequence: None,
             touched_ms: i64::MIN,
             marker_offset: None,
         }
@@ -421,7 +431,11 @@ impl ProducerEntry {
         }
         if batch.epoch == self.epoch {
             let last_sequence = self.last_sequence();
-            if !follows(last_sequence, batch.base_sequence) {
+            let is_next = match self.resume_sequence {
+                Some(resumed) => batch.base_sequence == resumed,
+                None => follows(last_sequence, batch.base_sequence),
+            };
+            if !is_next {
                 let sequence = batch.base_sequence;
                 return Err(ProducerError::OutOfOrderSequence { producer_id, sequence, last_sequence });
             }
@@ -444,11 +458,15 @@ impl ProducerEntry {
         if self.epoch != epoch {
             self.epoch = epoch;
             self.remembered = 0;
+            self.forgotten_to = Offset::UNKNOWN;
+            self.resume_sequence = None;
         }
     }
 
     fn remember(&mut self, batch: RememberedBatch) {
+        self.resume_sequence = None;
         if usize::from(self.remembered) == BATCHES_REMEMBERED {
+            self.forgotten_to = self.batches[0].last_offset;
             self.batches.rotate_left(1);
             self.remembered -= 1;
         }
@@ -456,11 +474,8 @@ impl ProducerEntry {
         self.remembered += 1;
     }
 
-    /// False if what it was at `offset` isn't known.
+    /// False if what it was at `offset` isn't known: more was taken back than is remembered.
     fn truncate_to(&mut self, offset: Offset) -> bool {
-        if self.marker_offset.is_some_and(|marker| marker >= offset) {
-            return false;
-        }
         let kept = self.batches().iter().take_while(|batch| batch.last_offset < offset).count();
         if kept == usize::from(self.remembered) {
             return true;
@@ -470,12 +485,10 @@ impl ProducerEntry {
             self.transaction_first_offset = None;
         }
         match self.batches().last() {
-            Some(batch) => {
-                self.last_timestamp = batch.timestamp;
-                true
-            }
-            None => false,
+            Some(batch) => self.last_timestamp = batch.timestamp,
+            None => self.resume_sequence = self.batches.first().map(RememberedBatch::first_sequence),
         }
+        kept > 0 || self.forgotten_to < offset
     }
 }
 

@@ -3,6 +3,7 @@
 //! Answers are whole batches as they are stored. The first is the one that holds the offset asked for, so it may begin
 //! before it; consumers skip what they did not ask for.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -62,6 +63,13 @@ impl ReadResult {
     }
 }
 
+impl SegmentView {
+    /// The offsets that its batches can have.
+    pub fn offsets(&self) -> Range<Offset> {
+        self.base_offset..self.end_offset
+    }
+}
+
 /// A segment as a reader sees it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SegmentView {
@@ -101,7 +109,12 @@ impl Log {
             return Ok(ReadResult::of(batches.into_iter().map(Chunk::Mem).collect()));
         }
         self.shard().count(|stats| stats.cold_reads += 1);
-        self.read_cold(from, end, bytes_max, at_least_one).await
+        let read = self.read_cold(from, end, bytes_max, at_least_one).await;
+        if read.is_err() && from < self.log_start_offset() {
+            // Its segment went while it was read.
+            return Err(self.out_of_range(from));
+        }
+        read
     }
 
     /// The segment that holds `offset`, or the first one behind it.
@@ -139,14 +152,16 @@ impl Log {
         views
     }
 
-    /// Opens a segment, unless it is open.
+    /// Opens a segment, unless it is open. One that was removed while its reader was on the way may be gone.
     pub(super) async fn open_segment(&self, view: SegmentView) -> Result<Arc<RawFile>, LogError> {
         let key = (self.key(), view.base_offset);
         if let Some(file) = self.shard().descriptors.get(key) {
             return Ok(file);
         }
-        // The appender shares the descriptor of a live segment.
-        let flags = if view.is_live { OpenFlags::READ_WRITE } else { OpenFlags::READ }.direct(self.shard().is_direct());
+        // The appender shares the descriptor of a live segment, and the seal that of one that was live just now.
+        let is_written_to = view.is_live || self.is_being_sealed(view.base_offset);
+        let flags =
+            if is_written_to { OpenFlags::READ_WRITE } else { OpenFlags::READ }.direct(self.shard().is_direct());
         let path: PathBuf = names::log_file(&self.dir(), view.base_offset);
         let opened = offload({
             let path = path.clone();
@@ -156,8 +171,16 @@ impl Log {
         if let Some(file) = self.shard().descriptors.get(key) {
             return Ok(file);
         }
+        if self.segment_view(view.base_offset).is_none_or(|now| now.base_offset != view.base_offset) {
+            // Removed meanwhile: its file may be on its way to be another segment's.
+            return Err(LogError::io("open", &path, &std::io::ErrorKind::NotFound.into()));
+        }
         self.keep_open(view.base_offset, &file);
         Ok(file)
+    }
+
+    fn is_being_sealed(&self, base_offset: Offset) -> bool {
+        self.seal_jobs.borrow().iter().any(|job| job.base_offset == base_offset)
     }
 
     /// Reads `bytes` of a segment at `position` into memory, less only where the segment ends.
@@ -178,10 +201,5 @@ impl Log {
         let from = ((position - start) as usize).min(content.len());
         let to = ((end - start) as usize).min(content.len());
         Ok(content.slice(from..to))
-    }
-
-    pub(super) fn corrupt(&self, view: SegmentView, position: u64, what: &str) -> LogError {
-        let path = names::log_file(&self.dir(), view.base_offset);
-        LogError::Corrupt { what: format!("{} at byte {position}: {what}", path.display()).into() }
     }
 }

@@ -8,7 +8,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::record::{BATCH_HEADER_BYTES, BatchHeader};
+use crate::record::{BATCH_HEADER_BYTES, BatchError};
 use crate::runtime::file::RawFile;
 use crate::runtime::fs;
 use crate::runtime::offload;
@@ -18,7 +18,7 @@ use super::error::LogError;
 use super::log::Log;
 use super::read::{Chunk, FileRange, ReadResult, SegmentView};
 use super::read_cursor::Cursor;
-use super::read_pick::{Picked, Wanted, pick};
+use super::read_pick::{Picked, Wanted, header_of, pick};
 
 /// What one cold read takes from a file at most, a single larger batch aside.
 const READ_BYTES_MAX: u64 = 1 << 20;
@@ -92,8 +92,8 @@ impl Log {
                 Some(bytes) => bytes,
                 None => self.window(view, position, want).await?,
             };
-            let picked = pick(&content, wanted)
-                .map_err(|(at, error)| self.corrupt(view, position + at as u64, &error.to_string()))?;
+            let picked = pick(&content, &view.offsets(), wanted)
+                .map_err(|bad| self.corrupt(view, position + bad.at as u64, bad.offset, &bad.error.to_string()))?;
             match picked {
                 Picked::Found { start, end, next_offset } => {
                     if start == end {
@@ -107,14 +107,18 @@ impl Log {
                     return Ok(Some(ReadResult::of(vec![Chunk::Mem(content.slice(start..end))])));
                 }
                 Picked::Hidden => return Ok(Some(ReadResult::default())),
+                Picked::Before { end: 0 } if position < view.size => {
+                    return Err(self.corrupt(view, position, wanted.from, "the segment is shorter than its batches"));
+                }
                 Picked::Before { end } => position += end as u64,
                 Picked::Need { at, bytes } => {
                     position += at as u64;
                     if at == 0 && content.len() >= bytes.min(want as usize) && bytes as u64 <= want {
-                        return Err(self.corrupt(view, position, "the segment ends inside a batch"));
+                        return Err(self.corrupt(view, position, wanted.from, "the segment ends inside a batch"));
                     }
                     if bytes as u64 > view.size.saturating_sub(position) {
-                        return Err(self.corrupt(view, position, "a batch claims to be longer than its segment"));
+                        let what = "a batch claims to be longer than its segment";
+                        return Err(self.corrupt(view, position, wanted.from, what));
                     }
                     want = usual.max(bytes as u64);
                 }
@@ -138,12 +142,14 @@ impl Log {
         let file = self.open_segment(view).await?;
         let walked = {
             let file = Arc::clone(&file);
-            offload(move || walk(&file, position, view.size, wanted)).await
+            offload(move || walk(&file, position, view, wanted)).await
         };
         let found = match walked {
             Ok(found) => found,
             Err(WalkError::Io(error)) => return Err(LogError::io("read", &self.dir(), &error)),
-            Err(WalkError::Corrupt { position, what }) => return Err(self.corrupt(view, position, &what)),
+            Err(WalkError::Corrupt { position, offset, what }) => {
+                return Err(self.corrupt(view, position, offset, &what));
+            }
         };
         let (start, end, next_offset) = match found {
             Walked::Found { start, end, next_offset } => (start, end, next_offset),
@@ -157,8 +163,17 @@ impl Log {
         }
         let bytes = self.window(view, start, end - start).await?;
         if bytes.len() as u64 != end - start {
-            return Err(self.corrupt(view, start, "the segment is shorter than its batches"));
+            return Err(self.corrupt(view, start, wanted.from, "the segment is shorter than its batches"));
         }
+        // These bytes pass through memory, so that their CRC can be looked at; those of a file range do not.
+        let bytes = match pick(&bytes, &view.offsets(), wanted) {
+            Ok(Picked::Found { start: from, end, .. }) => bytes.slice(from..end),
+            Ok(_) => bytes,
+            Err(bad) => {
+                let at = start + bad.at as u64;
+                return Err(self.corrupt(view, at, bad.offset, &bad.error.to_string()));
+            }
+        };
         Ok(Some(ReadResult::of(vec![Chunk::Mem(bytes)])))
     }
 }
@@ -171,14 +186,16 @@ enum Walked {
 
 enum WalkError {
     Io(io::Error),
-    Corrupt { position: u64, what: String },
+    Corrupt { position: u64, offset: Offset, what: String },
 }
 
 /// Bytes looked at in one go: several headers of small batches, one of a large one.
 const WALK_BYTES: usize = 16 << 10;
 
 /// Finds the batches that are wanted by their headers alone. Blocking: for a helper thread.
-fn walk(file: &RawFile, mut position: u64, size: u64, wanted: Wanted) -> Result<Walked, WalkError> {
+fn walk(file: &RawFile, mut position: u64, view: SegmentView, wanted: Wanted) -> Result<Walked, WalkError> {
+    let (size, within) = (view.size, view.offsets());
+    let mut next_offset = None;
     let mut buffer = vec![0; WALK_BYTES];
     let (mut buffer_at, mut buffer_len) = (0, 0);
     let mut found: Option<(u64, Offset)> = None;
@@ -191,15 +208,25 @@ fn walk(file: &RawFile, mut position: u64, size: u64, wanted: Wanted) -> Result<
                 fs::pread(file, buffer.get_mut(..room).unwrap_or_default(), position).map_err(WalkError::Io)?;
         }
         let bytes = buffer.get((position - buffer_at) as usize..buffer_len).unwrap_or_default();
-        let header = BatchHeader::parse_prefix(bytes)
-            .map_err(|error| WalkError::Corrupt { position, what: error.to_string() })?;
+        let header = header_of(bytes, &within, next_offset).and_then(|header| {
+            let header = header.ok_or(BatchError::Cut { size: BATCH_HEADER_BYTES as u64, available: bytes.len() })?;
+            let left = size - position;
+            if header.size() as u64 <= left {
+                Ok(header)
+            } else {
+                Err(BatchError::Cut { size: header.size() as u64, available: left as usize })
+            }
+        });
+        let header = match (header, found) {
+            (Ok(header), _) => header,
+            // What is in front of it is served.
+            (Err(_), Some(_)) => break,
+            (Err(error), None) => {
+                let offset = next_offset.unwrap_or(wanted.from).min(wanted.from);
+                return Err(WalkError::Corrupt { position, offset, what: error.to_string() });
+            }
+        };
         let next = position + header.size() as u64;
-        if next > size {
-            return Err(WalkError::Corrupt {
-                position,
-                what: "a batch claims to be longer than its segment".to_owned(),
-            });
-        }
         if header.last_offset() >= wanted.from {
             let start = found.map_or(position, |(start, _)| start);
             let fits = next - start <= wanted.bytes_max as u64 || (wanted.at_least_one && found.is_none());
@@ -208,7 +235,7 @@ fn walk(file: &RawFile, mut position: u64, size: u64, wanted: Wanted) -> Result<
             }
             found = Some((start, header.next_offset()));
         }
-        position = next;
+        (position, next_offset) = (next, Some(header.next_offset()));
     }
     Ok(match found {
         Some((start, next_offset)) => Walked::Found { start, end: position, next_offset },

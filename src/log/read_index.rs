@@ -50,6 +50,15 @@ impl IndexCache {
         self.files.borrow_mut().retain(|key, _| key.0 != log);
     }
 
+    /// Forgets the files of segments that are gone.
+    pub fn forget_segments(&self, log: u64, segments: &[Offset]) {
+        let mut files = self.files.borrow_mut();
+        for &base_offset in segments {
+            files.remove(&(log, base_offset, IndexKind::Offset));
+            files.remove(&(log, base_offset, IndexKind::Time));
+        }
+    }
+
     fn known(&self, key: (u64, Offset, IndexKind)) -> Option<KnownFile> {
         self.files.borrow().get(&key).copied()
     }

@@ -3,7 +3,9 @@
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
-use crate::record::{BATCH_HEADER_BYTES, BatchError, BatchHeader, for_each_record, record_of_max_timestamp};
+use bytes::Bytes;
+
+use crate::record::{BATCH_HEADER_BYTES, BatchError, BatchHeader, check_crc, for_each_record, record_of_max_timestamp};
 use crate::types::{LeaderEpoch, Offset};
 
 use super::error::LogError;
@@ -25,6 +27,28 @@ pub struct RecordTime {
 impl Log {
     /// The first record below the high watermark and not below the log start whose timestamp is `timestamp` or later.
     pub async fn offset_for_timestamp(self: &Rc<Self>, timestamp: i64) -> Result<Option<RecordTime>, LogError> {
+        loop {
+            let start = self.log_start_offset();
+            let found = self.search_timestamp(timestamp).await;
+            if self.still_counts(start, &found) {
+                return found;
+            }
+        }
+    }
+
+    /// Whether what was found in a log that began at `start` is an answer yet: segments may have been removed under the
+    /// search, and it begins anew where the log does now.
+    fn still_counts(&self, start: Offset, found: &Result<Option<RecordTime>, LogError>) -> bool {
+        let now = self.log_start_offset();
+        now == start
+            || match found {
+                Ok(Some(found)) => found.offset >= now,
+                Ok(None) => true,
+                Err(_) => false,
+            }
+    }
+
+    async fn search_timestamp(self: &Rc<Self>, timestamp: i64) -> Result<Option<RecordTime>, LogError> {
         let now = self.offsets();
         for view in self.segment_views() {
             if view.end_offset <= now.log_start || view.base_offset >= now.high_watermark {
@@ -43,7 +67,7 @@ impl Log {
                 if header.base_offset >= now.high_watermark {
                     return Ok(None);
                 }
-                let batch = self.window(view, at, header.size() as u64).await?;
+                let batch = self.whole_batch(view, at, &header).await?;
                 let found = for_each_record(&batch, |record| {
                     if record.timestamp >= timestamp && record.offset >= now.log_start {
                         ControlFlow::Break((record.offset, record.timestamp))
@@ -51,7 +75,7 @@ impl Log {
                         ControlFlow::Continue(())
                     }
                 })
-                .map_err(|error| self.corrupt(view, at, &error.to_string()))?;
+                .map_err(|error| self.corrupt(view, at, header.base_offset, &error.to_string()))?;
                 if let Some((offset, timestamp)) = found {
                     return Ok(Some(RecordTime { offset, timestamp, leader_epoch: header.leader_epoch }));
                 }
@@ -63,6 +87,16 @@ impl Log {
 
     /// The record with the greatest timestamp below the high watermark (KIP-734); the first one if several have it.
     pub async fn offset_of_max_timestamp(self: &Rc<Self>) -> Result<Option<RecordTime>, LogError> {
+        loop {
+            let start = self.log_start_offset();
+            let found = self.search_max_timestamp().await;
+            if self.still_counts(start, &found) {
+                return found;
+            }
+        }
+    }
+
+    async fn search_max_timestamp(self: &Rc<Self>) -> Result<Option<RecordTime>, LogError> {
         let mut best: Option<(SegmentView, i64, Offset)> = None;
         for view in self.segment_views() {
             if view.end_offset <= self.log_start_offset() {
@@ -81,9 +115,17 @@ impl Log {
         let position = self.start_position(view, last_offset).await?;
         let found = self.find_batch(view, position, |header| header.last_offset() >= last_offset).await?;
         let Some((header, at)) = found else { return Ok(None) };
-        let batch = self.window(view, at, header.size() as u64).await?;
-        let record = record_of_max_timestamp(&batch).map_err(|error| self.corrupt(view, at, &error.to_string()))?;
+        let batch = self.whole_batch(view, at, &header).await?;
+        let record = record_of_max_timestamp(&batch)
+            .map_err(|error| self.corrupt(view, at, header.base_offset, &error.to_string()))?;
         Ok(record.map(|(offset, timestamp)| RecordTime { offset, timestamp, leader_epoch: header.leader_epoch }))
+    }
+
+    /// A batch whose header was read, with its CRC checked.
+    async fn whole_batch(&self, view: SegmentView, at: u64, header: &BatchHeader) -> Result<Bytes, LogError> {
+        let batch = self.window(view, at, header.size() as u64).await?;
+        check_crc(&batch).map_err(|error| self.corrupt(view, at, header.base_offset, &error.to_string()))?;
+        Ok(batch)
     }
 
     /// The first batch from `position` on that is wanted, by its header, and where it begins.
@@ -93,19 +135,22 @@ impl Log {
         mut position: u64,
         wanted: impl Fn(&BatchHeader) -> bool,
     ) -> Result<Option<(BatchHeader, u64)>, LogError> {
+        let mut next_offset = view.base_offset;
         while position < view.size {
             let content = self.window(view, position, WALK_BYTES).await?;
             let mut at = 0;
             while let Some(rest) = content.get(at..).filter(|rest| rest.len() >= BATCH_HEADER_BYTES) {
-                let header = BatchHeader::parse_prefix(rest)
-                    .map_err(|error: BatchError| self.corrupt(view, position + at as u64, &error.to_string()))?;
+                let header = BatchHeader::parse_prefix(rest).map_err(|error: BatchError| {
+                    self.corrupt(view, position + at as u64, next_offset, &error.to_string())
+                })?;
+                next_offset = header.next_offset();
                 if wanted(&header) {
                     return Ok(Some((header, position + at as u64)));
                 }
                 at += header.size();
             }
             if at == 0 {
-                return Err(self.corrupt(view, position, "the segment ends inside a batch"));
+                return Err(self.corrupt(view, position, next_offset, "the segment ends inside a batch"));
             }
             position += at as u64;
         }

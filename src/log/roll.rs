@@ -9,7 +9,6 @@ use std::io;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -18,21 +17,19 @@ use crate::runtime::fs::{self, OpenFlags};
 use crate::runtime::{offload, sleep, spawn};
 use crate::types::Offset;
 
-use super::appender::is_disk_full;
 use super::config::LogConfig;
+use super::error::is_disk_full;
+use super::full::FULL_WAIT;
 use super::index::SegmentIndexes;
 use super::log::{Log, State};
 use super::log_shard::FlushAcks;
 use super::names;
 use super::segment::{LiveSegment, SealedSegment};
 
-/// How long a seal waits for room on a full disk before it looks again.
-const FULL_WAIT: Duration = Duration::from_secs(1);
-
 /// A segment whose data is written and whose files are to be completed.
 #[derive(Clone, Debug)]
 pub(super) struct SealJob {
-    base_offset: Offset,
+    pub base_offset: Offset,
     end_offset: Offset,
     size_bytes: u64,
     indexes: Rc<SegmentIndexes>,
@@ -83,6 +80,7 @@ impl Log {
         let mut next = LiveSegment::next(base_offset, config, growth, now_ms);
         next.snapshot = snapshot;
         live.push_back(next);
+        self.checkpoint_due.set(self.shard().options().checkpoint_after_bytes);
         self.shard().count(|stats| stats.rolls += 1);
     }
 
@@ -94,13 +92,15 @@ impl Log {
         }
         let mut live = self.live().borrow_mut();
         while live.len() > 1 && live.front().is_some_and(|front| front.placed.is_empty()) {
-            let (Some(old), Some(next)) = (live.pop_front(), live.front_mut()) else { return };
+            let (Some(mut old), Some(next)) = (live.pop_front(), live.front_mut()) else { return };
+            let straddling = self.straddling_of(&mut old);
             let indexes = Rc::new(sealed_indexes(old.indexes));
             self.sealed.borrow_mut().push(SealedSegment {
                 base_offset: old.base_offset,
                 size_bytes: old.written_end,
                 largest: Some(indexes.largest),
                 indexes: Some(Rc::clone(&indexes)),
+                straddling,
             });
             self.seal_jobs.borrow_mut().push_back(SealJob {
                 base_offset: old.base_offset,
@@ -118,11 +118,15 @@ impl Log {
     async fn seal_all(self: Rc<Self>) {
         loop {
             let Some(job) = self.seal_jobs.borrow().front().cloned() else { break };
+            if self.is_gone() {
+                break;
+            }
             let end_offset = job.end_offset;
             // A flush that fails must be seen by its own waiters: the error of a file is told once.
             if self.shard().options().flush_acks == FlushAcks::All && self.wait_flushed(end_offset).await.is_err() {
                 break;
             }
+            let attempt = self.shard().options().room.begin_own();
             match offload({
                 let completion = self.completion_of(&job);
                 move || completion.run()
@@ -132,14 +136,24 @@ impl Log {
                 Ok(()) => {
                     self.seal_jobs.borrow_mut().pop_front();
                     self.note_sealed(&job);
+                    self.remove_excess();
+                    self.note_progress();
                 }
-                Err(error) if is_disk_full(&error) => sleep(FULL_WAIT).await,
+                Err(error) if is_disk_full(&error) => {
+                    self.shard().options().room.note_full(&attempt);
+                    sleep(FULL_WAIT).await;
+                }
                 Err(error) => {
-                    self.poison(&format!("sealing segment {} failed: {error}", job.base_offset));
+                    self.poison_by(&format!("sealing segment {} failed", job.base_offset), &error);
                     break;
                 }
             }
         }
+        self.end_sealing();
+    }
+
+    /// The files of this log are nobody's business any more but of the next one who asks.
+    pub(super) fn end_sealing(self: &Rc<Self>) {
         self.sealing.set(false);
         if !self.has_no_flush_waiters() {
             self.flush_written();

@@ -11,11 +11,17 @@ use crate::runtime::fs::{self, OpenFlags};
 use crate::types::Offset;
 
 use super::names::{self, FileKind};
+use super::scan_read::ScanFile;
 
 /// How much is read at a time: little where a scan begins or skips large batches, since most scans look at a few
 /// headers of one of thousands of partitions; twice as much each time it goes on, up to a disk's full speed.
 const READ_BYTES_MIN: usize = 4096;
 const READ_BYTES_MAX: usize = 256 << 10;
+/// What a long scan takes from the device at a time.
+const READ_AHEAD_BYTES: usize = 1 << 20;
+/// Where a scan begins that will look at every byte: most of the partitions that a crash leaves have no more to be
+/// looked at.
+const READ_BYTES_ALL: usize = 64 << 10;
 /// The largest batch handed out whole; producers are held to far less by `max.message.bytes`.
 const BATCH_BYTES_MAX: usize = 1 << 30;
 
@@ -55,7 +61,7 @@ impl std::error::Error for ScanError {}
 #[derive(Debug)]
 pub struct SegmentScanner {
     path: PathBuf,
-    file: RawFile,
+    file: ScanFile,
     size: u64,
     /// Where the current batch begins, and its size; 0 before the first.
     position: u64,
@@ -65,6 +71,8 @@ pub struct SegmentScanner {
     buffered_from: u64,
     /// How much to read next.
     read_bytes: usize,
+    /// How much where a scan begins.
+    read_bytes_min: usize,
 }
 
 impl SegmentScanner {
@@ -79,14 +87,21 @@ impl SegmentScanner {
     pub fn over(path: &Path, file: RawFile, size: u64) -> SegmentScanner {
         SegmentScanner {
             path: path.to_owned(),
-            file,
+            file: ScanFile::new(file, size),
             size,
             position: 0,
             batch_bytes: 0,
             buffer: Vec::new(),
             buffered_from: 0,
             read_bytes: READ_BYTES_MIN,
+            read_bytes_min: READ_BYTES_MIN,
         }
+    }
+
+    /// Every batch's CRC will be asked for: reads begin larger.
+    pub fn read_all(&mut self) {
+        self.read_bytes_min = READ_BYTES_ALL;
+        self.read_bytes = READ_BYTES_ALL;
     }
 
     /// Goes on with the batch that begins at `position`.
@@ -116,11 +131,11 @@ impl SegmentScanner {
 
     /// Gives the file back, for what is to be done with it after the scan.
     pub fn into_file(self) -> RawFile {
-        self.file
+        self.file.into_file()
     }
 
     pub fn file(&self) -> &RawFile {
-        &self.file
+        self.file.file()
     }
 
     /// Moves on to the next batch and returns its header; `None` at the end of the file. Header and length are
@@ -153,7 +168,10 @@ impl SegmentScanner {
         let mut piece = Vec::new();
         while from < end {
             piece.resize((end - from).min(READ_BYTES_MAX as u64) as usize, 0);
-            let count = fs::pread(&self.file, &mut piece, from).map_err(|source| self.failed(source))?;
+            let count = self
+                .file
+                .read_on(&self.path, &mut piece, from, READ_AHEAD_BYTES)
+                .map_err(|source| self.failed(source))?;
             if count < piece.len() {
                 let (size, available) = (self.batch_bytes as u64, (from - self.position) as usize + count);
                 return Err(self.broken(BatchError::Cut { size, available }));
@@ -198,17 +216,22 @@ impl SegmentScanner {
             return Ok(());
         }
         if held == 0 && self.position != self.buffered_from + self.buffer.len() as u64 {
-            self.read_bytes = READ_BYTES_MIN;
+            self.read_bytes = self.read_bytes_min;
         }
         let start = self.buffer.len() - held;
         self.buffer.drain(..start);
         self.buffered_from = self.position;
         let left = self.size.saturating_sub(self.position);
         let target = (wanted.max(self.read_bytes) as u64).min(left) as usize;
+        // Where it has grown to the most, what is read is read in order, as it is where all is to be looked at.
+        let ahead = if self.read_bytes == READ_BYTES_MAX { READ_AHEAD_BYTES } else { target };
+        let goes_on = self.read_bytes == READ_BYTES_MAX || self.read_bytes_min == READ_BYTES_ALL;
         self.read_bytes = (self.read_bytes * 2).min(READ_BYTES_MAX);
         self.buffer.resize(target.max(held), 0);
         let slot = self.buffer.get_mut(held..).unwrap_or_default();
-        match fs::pread(&self.file, slot, self.position + held as u64) {
+        let from = self.position + held as u64;
+        let read = if goes_on { self.file.read_on(&self.path, slot, from, ahead) } else { self.file.read(slot, from) };
+        match read {
             Ok(count) => {
                 self.buffer.truncate(held + count);
                 Ok(())

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -15,6 +16,7 @@ use crate::types::{LeaderEpoch, Offset};
 use super::config::LogConfig;
 use super::index::{IndexedBatch, NO_TIMESTAMP, SegmentIndexes, TimestampOffset};
 use super::loaded::{LoadedActive, LoadedSegment};
+use super::recycle::Straddling;
 use super::space::{Growth, round_up};
 
 /// One batch as it is handed to the log: complete, stamped with its base offset and leader epoch.
@@ -38,6 +40,8 @@ pub(super) struct SealedSegment {
     pub largest: Option<TimestampOffset>,
     /// The indexes while their files are not on the device yet.
     pub indexes: Option<Rc<SegmentIndexes>>,
+    /// What is to be known before the file can be used again; `None` if it never is.
+    pub straddling: Option<Arc<[u32]>>,
 }
 
 impl From<&LoadedSegment> for SealedSegment {
@@ -47,6 +51,7 @@ impl From<&LoadedSegment> for SealedSegment {
             size_bytes: loaded.size_bytes,
             largest: loaded.largest,
             indexes: None,
+            straddling: None,
         }
     }
 }
@@ -76,6 +81,8 @@ pub(super) struct LiveSegment {
     pub written_end: u64,
     pub placed: VecDeque<Placed>,
     pub room: Room,
+    /// Of all batches, for the file's next use; `None` if this process did not write all of it.
+    pub straddling: Option<Straddling>,
     /// The producer state at the base offset: written when the segment before is sealed.
     pub snapshot: Option<Bytes>,
 }
@@ -83,7 +90,7 @@ pub(super) struct LiveSegment {
 /// What is known of the file under a live segment.
 #[derive(Debug)]
 pub(super) struct Room {
-    /// The file exists and its name is durable.
+    /// The file exists.
     pub created: bool,
     /// The file's size with what is preallocated.
     pub allocated_end: u64,
@@ -138,6 +145,7 @@ impl LiveSegment {
                 tail_block: size.is_multiple_of(block_bytes).then(Vec::new),
                 growth: Growth::new(),
             },
+            straddling: (size == 0).then(Straddling::default),
             snapshot: None,
         }
     }
@@ -154,6 +162,7 @@ impl LiveSegment {
             written_end: 0,
             placed: VecDeque::new(),
             room: Room { created: false, allocated_end: 0, stale_end: 0, tail_block: Some(Vec::new()), growth },
+            straddling: Some(Straddling::default()),
             snapshot: None,
         }
     }
@@ -191,6 +200,9 @@ impl LiveSegment {
         self.indexes.note(noted, index_interval_bytes);
         if self.first_timestamp.is_none() && batch.max_timestamp != NO_TIMESTAMP {
             self.first_timestamp = Some(batch.max_timestamp);
+        }
+        if let Some(straddling) = &mut self.straddling {
+            straddling.note(self.placed_end);
         }
         self.placed_end += size;
         self.placed.push_back(Placed {
@@ -243,6 +255,9 @@ impl LiveSegment {
         }
         self.indexes.offsets.truncate_to(end_offset);
         self.indexes.times.truncate_to(end_offset);
+        if let Some(straddling) = &mut self.straddling {
+            straddling.truncate_to(self.written_end);
+        }
         self.placed.clear();
         self.placed_end = self.written_end;
         self.taken_end = self.written_end;

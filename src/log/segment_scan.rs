@@ -90,6 +90,8 @@ impl fmt::Display for Stop {
 pub(super) struct ScannedSegment {
     pub base_offset: Offset,
     pub file_bytes: u64,
+    /// What lies before is trusted.
+    pub scanned_from: u64,
     /// The size of the unbroken prefix.
     pub data_bytes: u64,
     pub indexes: SegmentIndexes,
@@ -124,16 +126,10 @@ pub(super) fn scan_segment(
     config: &LogConfig,
     replay: &mut Replay,
 ) -> Result<ScannedSegment, LoadError> {
-    let scanner = SegmentScanner::open(&names::log_file(dir, base_offset)).map_err(scan_failed)?;
-    let mut scanned = ScannedSegment {
-        base_offset,
-        file_bytes: scanner.size(),
-        data_bytes: 0,
-        indexes: SegmentIndexes::new(base_offset, config),
-        first_timestamp: None,
-        stop: None,
-        scanner,
-    };
+    let mut scanned = ScannedSegment::open(dir, base_offset, config)?;
+    if rules.crc {
+        scanned.scanner.read_all();
+    }
     scanned.run(rules, standing, config, replay)?;
     Ok(scanned)
 }
@@ -144,14 +140,19 @@ pub(super) fn scan_segment_end(
     dir: &Path,
     base_offset: Offset,
     indexes: SegmentIndexes,
+    rules: Rules,
     standing: &mut Standing,
     config: &LogConfig,
     replay: &mut Replay,
 ) -> Result<Option<ScannedSegment>, LoadError> {
-    let scanner = SegmentScanner::open(&names::log_file(dir, base_offset)).map_err(scan_failed)?;
+    let mut scanner = SegmentScanner::open(&names::log_file(dir, base_offset)).map_err(scan_failed)?;
+    if rules.crc {
+        scanner.read_all();
+    }
     let mut scanned = ScannedSegment {
         base_offset,
         file_bytes: scanner.size(),
+        scanned_from: 0,
         data_bytes: 0,
         indexes,
         first_timestamp: None,
@@ -163,11 +164,27 @@ pub(super) fn scan_segment_end(
     {
         return Ok(None);
     }
-    scanned.run(Rules::TRUSTED, standing, config, replay)?;
+    scanned.scanned_from = scanned.data_bytes;
+    scanned.run(rules, standing, config, replay)?;
     Ok(Some(scanned))
 }
 
 impl ScannedSegment {
+    /// A segment of which nothing is scanned yet.
+    pub(super) fn open(dir: &Path, base_offset: Offset, config: &LogConfig) -> Result<ScannedSegment, LoadError> {
+        let scanner = SegmentScanner::open(&names::log_file(dir, base_offset)).map_err(scan_failed)?;
+        Ok(ScannedSegment {
+            base_offset,
+            file_bytes: scanner.size(),
+            scanned_from: 0,
+            data_bytes: 0,
+            indexes: SegmentIndexes::new(base_offset, config),
+            first_timestamp: None,
+            stop: None,
+            scanner,
+        })
+    }
+
     /// Goes on from an indexed batch; false if there is none where the entry says.
     fn begin_at(&mut self, entry: OffsetPosition, standing: &mut Standing) -> Result<bool, LoadError> {
         match self.scanner.advance() {
@@ -206,21 +223,26 @@ impl ScannedSegment {
                 Err(Refused::Failed(error)) => return Err(error),
             };
             replay.batch(&header, &mut self.scanner).map_err(scan_failed)?;
-            let batch = IndexedBatch {
-                position: self.scanner.position() as u32,
-                size: header.size() as u32,
-                last_offset: header.last_offset(),
-                max_timestamp: header.max_timestamp,
-            };
-            self.indexes.note(batch, config.index_interval_bytes);
-            self.first_timestamp.get_or_insert(header.max_timestamp);
-            self.data_bytes = self.scanner.end_position();
+            self.accept(&header, config);
             *standing = Standing { offset: header.next_offset(), epoch: header.leader_epoch };
         }
     }
 
+    /// Takes the scanner's current batch for one of the log's.
+    pub(super) fn accept(&mut self, header: &BatchHeader, config: &LogConfig) {
+        let batch = IndexedBatch {
+            position: self.scanner.position() as u32,
+            size: header.size() as u32,
+            last_offset: header.last_offset(),
+            max_timestamp: header.max_timestamp,
+        };
+        self.indexes.note(batch, config.index_interval_bytes);
+        self.first_timestamp.get_or_insert(header.max_timestamp);
+        self.data_bytes = self.scanner.end_position();
+    }
+
     /// The next batch, if it is the log's.
-    fn next(&mut self, rules: Rules, standing: Standing) -> Result<Option<BatchHeader>, Refused> {
+    pub(super) fn next(&mut self, rules: Rules, standing: Standing) -> Result<Option<BatchHeader>, Refused> {
         let Some(header) = self.scanner.advance()? else { return Ok(None) };
         self.check(&header, rules, standing).map_err(Refused::Stop)?;
         if rules.crc {
@@ -248,7 +270,7 @@ impl ScannedSegment {
 }
 
 /// Why there is no next batch.
-enum Refused {
+pub(super) enum Refused {
     Stop(Stop),
     Failed(LoadError),
 }

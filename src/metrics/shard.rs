@@ -185,6 +185,8 @@ shard_metrics! {
         log_written_bytes = "corelane_log_written_bytes";
         /// Flushes to the device that failed.
         log_flush_failures = "corelane_log_flush_failures";
+        /// Reads that met a damaged batch and were refused.
+        log_damaged_reads = "corelane_log_damaged_reads";
         /// Segments that were rolled.
         log_segments_rolled = "corelane_log_segments_rolled";
         /// Bytes of fetches, by where they came from.
@@ -217,8 +219,6 @@ shard_metrics! {
         fetch_sessions = "kafka_server_fetchsessioncache_numincrementalfetchsessions";
         /// Partitions of this broker.
         partitions = "kafka_server_replicamanager_partitioncount";
-        /// Partitions that are offline because their storage failed.
-        offline_partitions = "kafka_server_replicamanager_offlinereplicacount";
         /// Topics of this broker.
         topics = "kafka_controller_kafkacontroller_globaltopiccount";
         /// Whether this broker is the controller.

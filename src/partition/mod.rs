@@ -9,6 +9,9 @@ mod append;
 mod offsets;
 mod read;
 
+#[cfg(test)]
+mod power_cut_tests;
+
 pub use append::{AppendError, Appended, Origin};
 pub use offsets::{FoundOffset, timestamp};
 pub use read::{PartitionRead, ReadError};

@@ -65,7 +65,14 @@ impl Partition {
         let records = if fetch_offset >= high_watermark {
             ReadResult::default()
         } else {
-            self.log.read(fetch_offset, high_watermark, max_bytes, at_least_one).await.map_err(ReadError::Log)?
+            let read = self.log.read(fetch_offset, high_watermark, max_bytes, at_least_one).await;
+            read.map_err(|error| match error {
+                // Retention was faster.
+                LogError::OffsetOutOfRange { log_start_offset, .. } => {
+                    ReadError::OutOfRange { log_start_offset, high_watermark }
+                }
+                error => ReadError::Log(error),
+            })?
         };
         Ok(PartitionRead { high_watermark, log_start_offset, diverging: None, records })
     }

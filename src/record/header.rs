@@ -225,7 +225,7 @@ pub fn crc_ok(batch: &[u8]) -> bool {
 }
 
 /// Checks the CRC of one whole batch, saying what it should be.
-pub(super) fn check_crc(batch: &[u8]) -> Result<(), BatchError> {
+pub fn check_crc(batch: &[u8]) -> Result<(), BatchError> {
     let cut = BatchError::Cut { size: BATCH_HEADER_BYTES as u64, available: batch.len() };
     let (Some(stored), Some(covered)) = (stored_crc(batch), batch.get(ATTRIBUTES_AT..)) else {
         return Err(cut);

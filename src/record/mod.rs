@@ -55,8 +55,8 @@ pub use builder::{BatchBuilder, BatchOptions, Producer};
 pub use compression::Codec;
 pub use error::{BatchError, RecordError};
 pub use header::{
-    Attributes, BATCH_HEADER_BYTES, BatchHeader, TimestampType, crc_ok, increment_sequence, set_log_append_time,
-    set_max_timestamp, stamp,
+    Attributes, BATCH_HEADER_BYTES, BatchHeader, TimestampType, check_crc, crc_ok, increment_sequence,
+    set_log_append_time, set_max_timestamp, stamp,
 };
 pub use iter::{RecordIter, first_record_at_or_after, for_each_record, record_of_max_timestamp};
 pub use recompress::recompress;

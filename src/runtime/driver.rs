@@ -8,6 +8,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     io,
+    os::fd::{AsRawFd, BorrowedFd},
     rc::Rc,
     sync::Arc,
     task::Waker,
@@ -476,6 +477,11 @@ impl Driver {
             rounds += 1;
             self.turn(Wait::AtMost(std::time::Duration::from_millis(100)));
         }
+    }
+
+    /// Keeps a file open as long as the ring is there, and with it what the ring has in flight.
+    pub fn hold(&self, file: BorrowedFd<'_>) -> io::Result<()> {
+        self.ring.borrow().submitter().register_files(&[file.as_raw_fd()])
     }
 
     /// Registers memory as buffer 0 of the ring.

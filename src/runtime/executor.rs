@@ -8,6 +8,7 @@ use std::{
     cell::{Cell, OnceCell, RefCell},
     collections::VecDeque,
     future::Future,
+    os::fd::AsFd,
     pin::{Pin, pin},
     rc::Rc,
     sync::{
@@ -25,6 +26,7 @@ use super::{
     aligned::AlignedPool,
     clock,
     driver::Driver,
+    file::RawFile,
     options::{Feature, FeatureSet, RuntimeOptions, SetupError},
     recv_buffers::RecvBuffers,
     remote::{Doorbell, Handle, Remote, RemoteWork},
@@ -114,6 +116,12 @@ impl Runtime {
     /// How other threads reach this runtime.
     pub fn handle(&self) -> Handle {
         Handle::new(Arc::clone(&self.shard.remote))
+    }
+
+    /// Keeps a file open until the kernel has taken the ring apart, which is after its last operation, and may be after
+    /// the process: what a lock on it is good for. One file for each runtime.
+    pub fn hold(&self, file: &RawFile) -> std::io::Result<()> {
+        self.shard.driver.hold(file.as_fd())
     }
 
     /// Runs `future` and every spawned task until `future` is done. Tasks still open go on with the next call.

@@ -3,23 +3,19 @@
 use std::{
     ffi::OsString,
     fs::{File, OpenOptions},
-    io::{self, Read, Write},
+    io::{self, Read},
     os::{
         fd::{AsFd, AsRawFd},
-        unix::{
-            ffi::OsStrExt,
-            fs::{FileExt, OpenOptionsExt},
-        },
+        unix::{ffi::OsStrExt, fs::OpenOptionsExt},
     },
     path::{Path, PathBuf},
 };
 
-use nix::{
-    errno::Errno,
-    fcntl::{FallocateFlags, FcntlArg, Flock, FlockArg},
-};
+use nix::{errno::Errno, fcntl::FallocateFlags};
 
 use super::file::RawFile;
+pub use super::lock::{FileLock, lock, lock_shared};
+use super::observe::{FsChange, inode, observed};
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, Default)]
@@ -61,7 +57,7 @@ pub fn open(path: &Path, flags: OpenFlags) -> io::Result<RawFile> {
     open_file(path, flags).map(RawFile::from)
 }
 
-fn open_file(path: &Path, flags: OpenFlags) -> io::Result<File> {
+pub(super) fn open_file(path: &Path, flags: OpenFlags) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options
         .read(flags.read)
@@ -74,12 +70,19 @@ fn open_file(path: &Path, flags: OpenFlags) -> io::Result<File> {
     if flags.direct {
         options.custom_flags(libc::O_DIRECT);
     }
-    options.open(path)
+    if !(flags.create || flags.create_new || flags.truncate) {
+        return options.open(path);
+    }
+    let file = observed(|| FsChange::Create(path.to_owned()), || options.open(path))?;
+    if flags.truncate {
+        observed(|| FsChange::Resize { inode: inode(&file), bytes: 0 }, || Ok(()))?;
+    }
+    Ok(file)
 }
 
 /// Makes a directory; one that is there already is no error. True if it is new.
 pub fn create_dir(path: &Path) -> io::Result<bool> {
-    match std::fs::create_dir(path) {
+    match observed(|| FsChange::MakeDir(path.to_owned()), || std::fs::create_dir(path)) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
         Err(error) => Err(error),
@@ -92,12 +95,12 @@ pub fn create_dir_all(path: &Path) -> io::Result<()> {
 }
 
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    std::fs::rename(from, to)
+    observed(|| FsChange::Rename(from.to_owned(), to.to_owned()), || std::fs::rename(from, to))
 }
 
 /// Removes a file; one that is not there is no error. True if it was.
 pub fn remove_file(path: &Path) -> io::Result<bool> {
-    match std::fs::remove_file(path) {
+    match observed(|| FsChange::Remove(path.to_owned()), || std::fs::remove_file(path)) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
@@ -106,7 +109,7 @@ pub fn remove_file(path: &Path) -> io::Result<bool> {
 
 /// Removes an empty directory; one that is not there is no error. True if it was.
 pub fn remove_dir(path: &Path) -> io::Result<bool> {
-    match std::fs::remove_dir(path) {
+    match observed(|| FsChange::RemoveDir(path.to_owned()), || std::fs::remove_dir(path)) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
@@ -115,7 +118,7 @@ pub fn remove_dir(path: &Path) -> io::Result<bool> {
 
 /// Removes a directory and all in it.
 pub fn remove_dir_all(path: &Path) -> io::Result<()> {
-    std::fs::remove_dir_all(path)
+    observed(|| FsChange::RemoveDirAll(path.to_owned()), || std::fs::remove_dir_all(path))
 }
 
 pub fn exists(path: &Path) -> io::Result<bool> {
@@ -124,7 +127,7 @@ pub fn exists(path: &Path) -> io::Result<bool> {
 
 /// Makes the names in a directory durable.
 pub fn sync_dir(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+    observed(|| FsChange::SyncDir(path.to_owned()), || File::open(path)?.sync_all())
 }
 
 /// Makes a name durable: syncs the directory it stands in.
@@ -141,19 +144,25 @@ fn parent_of(path: &Path) -> &Path {
 
 /// Cuts or extends a file to `bytes`.
 pub fn truncate(file: &RawFile, bytes: u64) -> io::Result<()> {
-    let bytes = i64::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
-    Ok(nix::unistd::ftruncate(file.as_fd(), bytes)?)
+    let size = i64::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
+    observed(|| FsChange::Resize { inode: inode(file), bytes }, || Ok(nix::unistd::ftruncate(file.as_fd(), size)?))
 }
 
 /// Reserves blocks for a range; the file's size grows to its end unless `keep_size`.
 pub fn fallocate(file: &RawFile, position: u64, bytes: u64, keep_size: bool) -> io::Result<()> {
     let flags = if keep_size { FallocateFlags::FALLOC_FL_KEEP_SIZE } else { FallocateFlags::empty() };
-    fallocate_with(file, flags, position, bytes)
+    observed(
+        || FsChange::Allocate { inode: inode(file), position, bytes, keep_size },
+        || fallocate_with(file, flags, position, bytes),
+    )
 }
 
 /// Makes a range read as zeros and keeps its blocks. File systems without the ability say EOPNOTSUPP.
 pub fn zero_range(file: &RawFile, position: u64, bytes: u64) -> io::Result<()> {
-    fallocate_with(file, FallocateFlags::FALLOC_FL_ZERO_RANGE, position, bytes)
+    observed(
+        || FsChange::ZeroRange { inode: inode(file), position, bytes },
+        || fallocate_with(file, FallocateFlags::FALLOC_FL_ZERO_RANGE, position, bytes),
+    )
 }
 
 fn fallocate_with(file: &RawFile, flags: FallocateFlags, position: u64, bytes: u64) -> io::Result<()> {
@@ -169,18 +178,21 @@ fn fallocate_with(file: &RawFile, flags: FallocateFlags, position: u64, bytes: u
 
 /// Blocking fdatasync.
 pub fn sync_data(file: &RawFile) -> io::Result<()> {
-    Ok(nix::unistd::fdatasync(file.as_fd())?)
+    observed(|| FsChange::Sync { inode: inode(file), data_only: true }, || Ok(nix::unistd::fdatasync(file.as_fd())?))
 }
 
 /// Blocking fsync.
 pub fn sync_all(file: &RawFile) -> io::Result<()> {
-    Ok(nix::unistd::fsync(file.as_fd())?)
+    observed(|| FsChange::Sync { inode: inode(file), data_only: false }, || Ok(nix::unistd::fsync(file.as_fd())?))
 }
 
 /// Makes everything of the file system that `on` lies on durable.
 pub fn syncfs(on: &RawFile) -> io::Result<()> {
-    // SAFETY: the descriptor is open, and the call takes nothing else.
-    if unsafe { libc::syncfs(on.as_raw_fd()) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    observed(
+        || FsChange::SyncFs,
+        // SAFETY: the descriptor is open, and the call takes nothing else.
+        || if unsafe { libc::syncfs(on.as_raw_fd()) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) },
+    )
 }
 
 /// Blocking read at a position; short only at the end of the file.
@@ -199,7 +211,14 @@ pub fn pread(file: &RawFile, buffer: &mut [u8], position: u64) -> io::Result<usi
 }
 
 /// Blocking write of all of `bytes` at a position.
-pub fn pwrite_all(file: &RawFile, mut bytes: &[u8], mut position: u64) -> io::Result<()> {
+pub fn pwrite_all(file: &RawFile, bytes: &[u8], position: u64) -> io::Result<()> {
+    observed(
+        || FsChange::Write { inode: inode(file), position, data: bytes.to_vec() },
+        || pwrite_pieces(file, bytes, position),
+    )
+}
+
+fn pwrite_pieces(file: &RawFile, mut bytes: &[u8], mut position: u64) -> io::Result<()> {
     while !bytes.is_empty() {
         let at = i64::try_from(position).map_err(|_| io::ErrorKind::InvalidInput)?;
         match nix::sys::uio::pwrite(file.as_fd(), bytes, at) {
@@ -296,6 +315,24 @@ fn modified_ms(metadata: &std::fs::Metadata) -> i64 {
     since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
+/// Which file or directory something is: the same as long as somebody has it open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+pub fn id_of(file: &RawFile) -> io::Result<FileId> {
+    let stat = nix::sys::stat::fstat(file.as_fd())?;
+    Ok(FileId { device: stat.st_dev, inode: stat.st_ino })
+}
+
+/// What stands under a path.
+pub fn id_at(path: &Path) -> io::Result<FileId> {
+    let stat = nix::sys::stat::stat(path)?;
+    Ok(FileId { device: stat.st_dev, inode: stat.st_ino })
+}
+
 /// What `stat` says of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileStat {
@@ -385,10 +422,14 @@ pub struct FsInfo {
     pub total_bytes: u64,
     /// Free for processes without privileges.
     pub available_bytes: u64,
+    /// Free for this process, as far as the file system says.
+    pub usable_bytes: u64,
 }
 
 pub fn fs_info(path: &Path) -> io::Result<FsInfo> {
     let info = nix::sys::statfs::statfs(path)?;
+    // What a file system keeps back, it keeps for root.
+    let is_root = nix::unistd::geteuid().is_root();
     #[allow(clippy::unnecessary_cast)] // the width of these differs between architectures
     let (magic, block) = (info.filesystem_type().0 as i64, info.block_size() as u64);
     let kind = match magic {
@@ -408,30 +449,8 @@ pub fn fs_info(path: &Path) -> io::Result<FsInfo> {
         block_bytes: block,
         total_bytes: info.blocks() * block,
         available_bytes: info.blocks_available() * block,
+        usable_bytes: if is_root { info.blocks_free() } else { info.blocks_available() } * block,
     })
-}
-
-/// A lock on a file, held until it is dropped or the process ends.
-#[derive(Debug)]
-pub struct FileLock(#[allow(dead_code)] Flock<File>);
-
-/// Takes the lock of a file, made if need be; `None` if another process holds it. Its content is left alone. Both kinds of
-/// lock are taken: flock, and the record lock that Java's `FileChannel.tryLock`, and so Apache Kafka, asks for.
-pub fn lock(path: &Path) -> io::Result<Option<FileLock>> {
-    let file = open_file(path, OpenFlags { read: false, ..OpenFlags::CREATE })?;
-    let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => lock,
-        Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
-        Err((_, error)) => return Err(error.into()),
-    };
-    let whole =
-        libc::flock { l_type: libc::F_WRLCK as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 };
-    match nix::fcntl::fcntl(lock.as_fd(), FcntlArg::F_OFD_SETLK(&whole)) {
-        // A file system without record locks still has the other kind.
-        Ok(_) | Err(Errno::ENOLCK | Errno::EINVAL | Errno::EOPNOTSUPP) => Ok(Some(FileLock(lock))),
-        Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// Where the next bytes that were ever written begin, at `position` or behind it; `None` if there are none, which reads
@@ -468,27 +487,35 @@ pub fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> {
 
 /// Like [`write_atomic`], for several files of one directory that is to be synced afterwards.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary = beside(path);
+    write_synced(&temporary, content)?;
+    rename(&temporary, path)
+}
+
+/// Like [`replace`], for a file system that is to be synced afterwards. A power cut before that can leave the name
+/// without its content.
+pub fn replace_unsynced(path: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary = beside(path);
+    write(&temporary, content)?;
+    rename(&temporary, path)
+}
+
+fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".tmp");
-    let temporary = PathBuf::from(name);
-    let mut file = open_file(&temporary, OpenFlags { truncate: true, ..OpenFlags::CREATE })?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    drop(file);
-    rename(&temporary, path)
+    PathBuf::from(name)
 }
 
 /// Writes a new file, or over an old one, and syncs it, but not its name.
 pub fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
-    let file = open_file(path, OpenFlags { truncate: true, ..OpenFlags::CREATE })?;
-    file.write_all_at(content, 0)?;
-    file.sync_all()
+    let file = open(path, OpenFlags { truncate: true, ..OpenFlags::CREATE })?;
+    pwrite_all(&file, content, 0)?;
+    sync_all(&file)
 }
 
 /// Writes a new file, or over an old one, without syncing it.
 pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
-    let file = open_file(path, OpenFlags { truncate: true, ..OpenFlags::CREATE })?;
-    file.write_all_at(content, 0)
+    pwrite_all(&open(path, OpenFlags { truncate: true, ..OpenFlags::CREATE })?, content, 0)
 }
 
 /// The absolute path without links and dots.
@@ -522,17 +549,6 @@ mod tests {
         assert_eq!(read_bounded(&path, 2).unwrap_err().kind(), io::ErrorKind::InvalidData);
         let names: Vec<_> = read_dir(dir.path()).unwrap().into_iter().map(|entry| entry.name).collect();
         assert_eq!(names, ["checkpoint"]);
-    }
-
-    #[test]
-    fn a_second_lock_is_refused_until_the_first_is_dropped() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(".lock");
-        let first = lock(&path).unwrap();
-        assert!(first.is_some());
-        assert!(lock(&path).unwrap().is_none());
-        drop(first);
-        assert!(lock(&path).unwrap().is_some());
     }
 
     #[test]

@@ -90,6 +90,21 @@ enum Outcome<T> {
     Taken,
 }
 
+fn submit(job: Job) {
+    #[cfg(test)]
+    if let Some(turns) = super::observe::pause() {
+        let later = async move {
+            for _ in 0..turns {
+                super::end_of_turn().await;
+            }
+            job();
+        };
+        drop(super::spawn(later));
+        return;
+    }
+    POOL.submit(job);
+}
+
 /// Runs a blocking call on a helper thread. It starts at once, and runs to its end even if the future is dropped. A
 /// panic of the call goes on in whoever awaits it.
 pub fn offload<T, F>(call: F) -> impl Future<Output = T> + use<T, F>
@@ -99,7 +114,7 @@ where
 {
     let outcome = Arc::new(Mutex::new(Outcome::Running(None)));
     let theirs = Arc::clone(&outcome);
-    POOL.submit(Box::new(move || {
+    submit(Box::new(move || {
         let result = match catch_unwind(AssertUnwindSafe(call)) {
             Ok(value) => Outcome::Done(value),
             Err(panic) => Outcome::Panicked(panic),

@@ -4,8 +4,10 @@
 //! GET /metrics        Prometheus text
 //! GET /health/live    200 while the process answers
 //! GET /health/ready   200 while clients are served, 503 before and after
+//! GET /health         200 while all is well, 503 with a line for each thing that is not
 //! ```
 
+use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -84,6 +86,7 @@ impl Admin {
             .route("/metrics", get(metrics_text))
             .route("/health/live", get(|| async { "live\n" }))
             .route("/health/ready", get(ready))
+            .route("/health", get(health_of_all))
             .with_state(Sources { metrics, health });
         let thread = threads::spawn("corelane-admin", None, move || {
             let serve = axum::serve(listener, router).into_future();
@@ -120,6 +123,27 @@ async fn ready(State(sources): State<Sources>) -> impl IntoResponse {
         Phase::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
         Phase::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
     }
+}
+
+/// For whoever watches over the broker, not for whoever restarts it: a restart helps none of this by itself.
+async fn health_of_all(State(sources): State<Sources>) -> impl IntoResponse {
+    let mut lines = String::new();
+    match sources.health.phase() {
+        Phase::Ready => {}
+        Phase::Starting => lines.push_str("starting\n"),
+        Phase::Stopping => lines.push_str("stopping\n"),
+    }
+    let storage = sources.metrics.storage();
+    if storage.offline_directories() > 0 {
+        lines.push_str("the data directory takes no writes: see the log\n");
+    }
+    if storage.offline_replicas() > 0 {
+        let _ = writeln!(lines, "{} partitions take no records: see the log", storage.offline_replicas());
+    }
+    if storage.is_disk_full() {
+        lines.push_str("the disk is full: producers are refused until there is room\n");
+    }
+    if lines.is_empty() { (StatusCode::OK, "healthy\n".to_owned()) } else { (StatusCode::SERVICE_UNAVAILABLE, lines) }
 }
 
 /// A listener that accepts no more connections than it has places.
@@ -198,12 +222,18 @@ mod tests {
         let metrics = Metrics::new(1, info, Vec::new());
         let health = Arc::new(Health::default());
         let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        let admin = Admin::start(socket, metrics, Arc::clone(&health)).expect("it starts");
+        let admin = Admin::start(socket, Arc::clone(&metrics), Arc::clone(&health)).expect("it starts");
         let address = admin.address;
         assert!(get(address, "/health/live").starts_with("HTTP/1.1 200 "));
         assert!(get(address, "/health/ready").starts_with("HTTP/1.1 503 "));
         health.set(Phase::Ready);
         assert!(get(address, "/health/ready").starts_with("HTTP/1.1 200 "));
+        assert!(get(address, "/health").ends_with("healthy\n"));
+        metrics.storage().set_disk_full(true);
+        metrics.storage().add_offline_replicas(2);
+        let unwell = get(address, "/health");
+        assert!(unwell.starts_with("HTTP/1.1 503 ") && unwell.contains("2 partitions"), "{unwell}");
+        assert!(unwell.contains("disk is full"), "{unwell}");
         health.set(Phase::Stopping);
         assert!(get(address, "/health/ready").ends_with("stopping\n"));
         let text = get(address, "/metrics");

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use crate::api::{Addresses, Door, ListenerAddresses};
 use crate::config::ShardListeners;
-use crate::log::{CleanShutdownMarks, DirCheckpoints};
+use crate::log::{CleanShutdownMarks, DirCheckpoints, DiskRoom};
 use crate::net::Gate;
 use crate::runtime::mesh::mesh;
 use crate::runtime::sync::channel as orders;
@@ -15,7 +15,9 @@ use crate::shard::Parcel;
 use crate::shard::cluster_view::ClusterView;
 use crate::types::ShardId;
 
+use super::directory::Place;
 use super::loading::{self, Found};
+use super::reserve::{self, Keeper};
 use super::shard_thread::{self, ControllerSeed, Order, ShardSeed, Told};
 use super::{Endpoint, Start, StartError};
 
@@ -33,6 +35,8 @@ pub struct Broker {
     checkpoints: Arc<DirCheckpoints>,
     view: Arc<ClusterView>,
     directory: std::path::PathBuf,
+    place: Arc<Place>,
+    keeper: Keeper,
     offline: usize,
 }
 
@@ -44,10 +48,16 @@ impl std::fmt::Debug for Broker {
 
 /// Recovers the data directory and starts all shards. When it returns, clients are served.
 pub fn start(start: &Start) -> Result<Broker, StartError> {
+    reserve::make_way(&start.directory.path);
     let mut found = loading::load(start)?;
     let offline = found.offline.len() + found.logs.values().filter(|loaded| loaded.damage.is_some()).count();
     let shares = loading::shares(&mut found);
     let Found { marks, checkpoints, catalog, metadata_log, view, .. } = found;
+    let place = Arc::clone(&start.directory.place);
+    let room = DiskRoom::guarded(Arc::clone(start.metrics.storage()));
+    let reserve_bytes = reserve::bytes_wanted(start.config.log.reserve_bytes, start.directory.total_bytes);
+    let keeper = Keeper::start(Arc::clone(&place), reserve_bytes, &room)
+        .map_err(|error| StartError::Internal { what: format!("a thread cannot be started ({error})") })?;
     let mut controller =
         Some(ControllerSeed { catalog, log: metadata_log, registration: loading::registration(start) });
     let addresses = Arc::new(addresses(start));
@@ -68,6 +78,8 @@ pub fn start(start: &Start) -> Result<Broker, StartError> {
             block_bytes: start.directory.direct.map_or(4096, |direct| u64::from(direct.offset).max(4096)),
             descriptors_max: config.log.open_files_per_shard(start.descriptors, config.network.connections_max, shards),
             mesh,
+            lock: start.directory.lock_file().map_err(|error| StartError::storage(&start.directory.path, error))?,
+            room: Arc::clone(&room),
             checkpoints: Arc::clone(&checkpoints),
             share,
             metrics: Arc::clone(&start.metrics),
@@ -90,7 +102,7 @@ pub fn start(start: &Start) -> Result<Broker, StartError> {
         }
     }
     let directory = start.directory.path.clone();
-    Ok(Broker { shards: running, marks, checkpoints, view, directory, offline })
+    Ok(Broker { shards: running, marks, checkpoints, view, directory, place, keeper, offline })
 }
 
 fn spawn(
@@ -167,35 +179,60 @@ impl Broker {
 
     /// Stops cleanly: no new requests, answers out, logs and checkpoints written.
     pub fn stop(self) -> Result<(), StartError> {
+        // All the room there is, for the files that a clean stop completes.
+        drop(self.keeper);
         let mut clean = true;
+        let mut failed_logs = 0;
         for shard in &self.shards {
             clean &= shard.orders.try_send(Order::Close).is_ok();
         }
         for shard in &self.shards {
-            clean &= matches!(shard.told.recv(), Ok(Told::Closed));
+            match shard.told.recv() {
+                Ok(Told::Closed { failed }) => failed_logs += failed,
+                _ => clean = false,
+            }
         }
-        let mut ended = None;
+        let (mut ended, mut failed_end) = (None, None);
         for shard in &self.shards {
             clean &= shard.orders.try_send(Order::End).is_ok();
         }
         if let Some(first) = self.shards.first() {
             match first.told.recv() {
                 Ok(Told::Ended(last_run, epoch, view)) => ended = Some((last_run, epoch, view)),
-                Ok(Told::Failed(error)) => return Err(error),
+                Ok(Told::Failed(error)) => failed_end = Some(error),
                 _ => clean = false,
             }
         }
         for shard in self.shards {
             clean &= shard.thread.join().is_ok();
         }
-        let failed = |error| loading::load_error(&self.directory, error);
+        if let Err(reason) = self.place.check() {
+            return Err(StartError::NotClean { what: reason });
+        }
+        let failed = |error: crate::log::LoadError| StartError::NotClean { what: error.to_string() };
         self.checkpoints.write().map_err(failed)?;
+        if failed_logs > 0 {
+            let what = format!("{failed_logs} partitions could not be closed, see above");
+            return Err(StartError::NotClean { what });
+        }
+        if let Some(error) = failed_end {
+            return Err(error);
+        }
         let Some((last_run, epoch, view)) = ended.filter(|_| clean) else {
             return Err(StartError::Internal { what: "not every shard stopped cleanly".to_owned() });
         };
         view.placement
             .write(&self.directory, last_run)
-            .map_err(|error| StartError::Damaged { path: self.directory.clone(), what: error.to_string() })?;
+            .map_err(|error| StartError::NotClean { what: error.to_string() })?;
+        if self.offline > 0 {
+            // A start trusts what was stopped cleanly: the damage would be served, or cut away as a torn tail.
+            tracing::warn!(
+                "{} partitions are offline: the data directory stays marked as not stopped cleanly, so that the next start \
+                 looks at their files again",
+                self.offline
+            );
+            return Ok(());
+        }
         self.marks.finish(epoch).map_err(failed)
     }
 }

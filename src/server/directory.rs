@@ -1,10 +1,17 @@
 //! The data directory before anything is read of it: made, locked, and asked what its file system can do.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::StartError;
 use crate::config::IoMode;
+use crate::log::names;
+use crate::runtime::file::RawFile;
 use crate::runtime::fs::{self, DirectAlignment, FileLock, OpenFlags};
+
+/// How long a start waits for the lock of a process that is ending.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
 
 /// The data directory, ours until this is dropped.
 #[derive(Debug)]
@@ -17,34 +24,80 @@ pub struct Directory {
     pub available_bytes: u64,
     /// What O_DIRECT asks for, where the file system has it.
     pub direct: Option<DirectAlignment>,
-    _lock: FileLock,
+    /// Bytes of the whole file system.
+    pub total_bytes: u64,
+    /// By which it is known again.
+    pub place: Arc<Place>,
+    lock: FileLock,
+}
+
+/// The data directory as it was at the start, to tell whether it is still there.
+#[derive(Debug)]
+pub struct Place {
+    path: PathBuf,
+    /// Open, so that no other directory gets its number.
+    opened: RawFile,
+}
+
+impl Place {
+    pub fn new(path: &Path) -> std::io::Result<Place> {
+        Ok(Place { path: path.to_owned(), opened: fs::open(path, OpenFlags::READ)? })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the path still leads to the directory that was opened, with its lock file in it. A sentence if not.
+    pub fn check(&self) -> Result<(), String> {
+        let path = self.path.display();
+        match (fs::id_at(&self.path), fs::id_of(&self.opened)) {
+            (Ok(there), Ok(ours)) if there != ours => {
+                return Err(format!("The data directory {path} is another one now: it was unmounted or replaced"));
+            }
+            (Err(error), _) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(format!("The data directory {path} is gone: it was removed"));
+            }
+            // What cannot be looked at may be back with the next look.
+            _ => {}
+        }
+        match fs::exists(&self.path.join(names::LOCK)) {
+            Ok(false) => Err(format!("The data directory {path} was emptied: its .lock is gone")),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Directory {
     /// Makes the directory if it is not there, and locks it (Kafka's `.lock`) against a second broker.
     pub fn open(path: &Path) -> Result<Directory, StartError> {
-        let unusable = |error: std::io::Error| match error.kind() {
-            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
-                StartError::NoPermission { path: path.to_owned(), error }
-            }
-            _ => StartError::Directory { path: path.to_owned(), error },
+        let unusable = |error: std::io::Error| match StartError::storage(path, error) {
+            StartError::Storage { path, error } => StartError::Directory { path, error },
+            other => other,
         };
         fs::create_dir_all(path).map_err(unusable)?;
         let path = fs::canonical(path).map_err(unusable)?;
         let lock_file = path.join(".lock");
-        let lock = fs::lock(&lock_file)
+        let lock = lock_soon(&lock_file)
             .map_err(unusable)?
             .ok_or_else(|| StartError::DirectoryLocked { path: path.clone() })?;
         let info = fs::fs_info(&path).map_err(unusable)?;
         let opened = fs::open(&lock_file, OpenFlags::READ).map_err(unusable)?;
         let direct = fs::direct_alignment(&opened).ok().flatten();
         Ok(Directory {
+            place: Arc::new(Place::new(&path).map_err(unusable)?),
             path,
             file_system: info.kind.name(),
             available_bytes: info.available_bytes,
+            total_bytes: info.total_bytes,
             direct,
-            _lock: lock,
+            lock,
         })
+    }
+
+    /// The open file that the lock belongs to.
+    pub fn lock_file(&self) -> std::io::Result<RawFile> {
+        self.lock.file()
     }
 
     /// How segments are written here if `wanted` is asked for, and why not so where it is not.
@@ -56,9 +109,35 @@ impl Directory {
     }
 }
 
+/// Takes the lock, and waits a moment for a process that was killed: its rings hold the lock while they write.
+fn lock_soon(path: &Path) -> std::io::Result<Option<FileLock>> {
+    let began = Instant::now();
+    loop {
+        match fs::lock(path)? {
+            None if began.elapsed() < LOCK_WAIT => std::thread::sleep(Duration::from_millis(20)),
+            lock => return Ok(lock),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_that_is_gone_is_missed() {
+        let root = tempfile::tempdir().expect("a directory");
+        let path = root.path().join("data");
+        let directory = Directory::open(&path).expect("it is made");
+        assert_eq!(directory.place.check(), Ok(()));
+        std::fs::remove_file(path.join(".lock")).expect("it was there");
+        assert!(directory.place.check().is_err_and(|reason| reason.contains("emptied")));
+        std::fs::remove_dir_all(&path).expect("it was there");
+        assert!(directory.place.check().is_err_and(|reason| reason.contains("removed")));
+        std::fs::create_dir(&path).expect("it is made anew");
+        std::fs::write(path.join(".lock"), "").expect("it is written");
+        assert!(directory.place.check().is_err_and(|reason| reason.contains("another one")));
+    }
 
     #[test]
     fn a_directory_is_made_and_has_one_owner() {

@@ -26,6 +26,12 @@ pub enum StartError {
     Damaged { path: PathBuf, what: String },
     /// Reading or writing the data directory failed.
     Storage { path: PathBuf, error: io::Error },
+    /// The file system takes no writes.
+    ReadOnly { path: PathBuf },
+    /// Not even what a start or stop writes finds room.
+    DiskFull { path: PathBuf },
+    /// The broker has stopped, but its directory is not what a clean stop leaves.
+    NotClean { what: String },
     /// Somebody listens on a port already.
     PortBusy { listener: String, address: String },
     /// A port below 1024 without the right to it.
@@ -59,6 +65,9 @@ impl StartError {
             StartError::PortBusy { .. } => 82,
             StartError::AddressUnusable { .. } => 83,
             StartError::TooFewDescriptors { .. } => 84,
+            StartError::ReadOnly { .. } => 85,
+            StartError::DiskFull { .. } => 86,
+            StartError::NotClean { .. } => 87,
             StartError::Ring(error) => match error {
                 SetupError::DisabledBySysctl { .. } => 90,
                 SetupError::Forbidden => 91,
@@ -73,10 +82,11 @@ impl StartError {
     /// An error of the data directory, by what stands behind it.
     pub fn storage(path: impl Into<PathBuf>, error: io::Error) -> StartError {
         let path = path.into();
-        if error.kind() == io::ErrorKind::PermissionDenied || error.kind() == io::ErrorKind::ReadOnlyFilesystem {
-            StartError::NoPermission { path, error }
-        } else {
-            StartError::Storage { path, error }
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => StartError::NoPermission { path, error },
+            io::ErrorKind::ReadOnlyFilesystem => StartError::ReadOnly { path },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StartError::DiskFull { path },
+            _ => StartError::Storage { path, error },
         }
     }
 }
@@ -110,6 +120,20 @@ impl fmt::Display for StartError {
             StartError::Damaged { path, what } => write!(f, "{} is damaged: {what}.", path.display()),
             StartError::Storage { path, error } => {
                 write!(f, "Reading or writing {} failed: {error}.", path.display())
+            }
+            StartError::ReadOnly { path } => write!(
+                f,
+                "The file system of {} is read-only: the kernel's log (dmesg) says if it turned so by an error; then check \
+                 it, and remount it with mount -o remount,rw.",
+                path.display()
+            ),
+            StartError::DiskFull { path } => write!(
+                f,
+                "The disk of {} is full, and the broker needs a little room to start: free some. Nothing stored is lost.",
+                path.display()
+            ),
+            StartError::NotClean { what } => {
+                write!(f, "Stopped, but not cleanly: {what}. The next start recovers what was acknowledged.")
             }
             StartError::PortBusy { listener, address } => write!(
                 f,
@@ -168,6 +192,9 @@ mod tests {
             StartError::NodeIdDiffers { path: path(), stored: 1, configured: 2 },
             StartError::Damaged { path: path(), what: text() },
             StartError::Storage { path: path(), error: io() },
+            StartError::ReadOnly { path: path() },
+            StartError::DiskFull { path: path() },
+            StartError::NotClean { what: text() },
             StartError::PortBusy { listener: text(), address: text() },
             StartError::PortForbidden { listener: text(), address: text() },
             StartError::AddressUnusable { listener: text(), address: text(), error: io() },
@@ -212,10 +239,12 @@ mod tests {
     }
 
     #[test]
-    fn a_storage_error_without_the_right_says_so() {
+    fn a_storage_error_says_what_to_do() {
         let of = |kind: io::ErrorKind| StartError::storage("/data", io::Error::from(kind)).exit_code();
         assert_eq!(of(io::ErrorKind::PermissionDenied), 77);
-        assert_eq!(of(io::ErrorKind::ReadOnlyFilesystem), 77);
-        assert_eq!(of(io::ErrorKind::StorageFull), 74);
+        assert_eq!(of(io::ErrorKind::ReadOnlyFilesystem), 85);
+        assert_eq!(of(io::ErrorKind::StorageFull), 86);
+        assert_eq!(of(io::ErrorKind::QuotaExceeded), 86);
+        assert_eq!(of(io::ErrorKind::TimedOut), 74);
     }
 }

@@ -3,20 +3,24 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
-use crate::catalog::features::CATALOG_FEATURES;
+use crate::catalog::features::{CATALOG_FEATURES, FORMAT_LEVELS};
+use crate::catalog::quorum::ControllerEndpoint;
 use crate::catalog::{self, Catalog, CatalogError, CatalogOptions};
 use crate::config::FlushAcks;
 use crate::coordinator::OffsetsPartition;
 use crate::log::{
-    self, CleanShutdownMarks, DirCheckpoints, DirState, LoadError, LoadOptions, LoadedLog, LogScanner,
+    self, CleanShutdownMarks, DirCheckpoints, DirState, HOW_TO_GO_ON, LoadError, LoadOptions, LoadedLog, LogScanner,
+    PartitionOffsets,
     names::{self, DirKind},
 };
 use crate::runtime::{clock, fs};
 use crate::shard::cluster_view::ClusterView;
 use crate::shard::{OFFSETS_TOPIC, log_config};
-use crate::types::{LeaderEpoch, PartitionId, ShardId, TopicPartition};
+use crate::types::{LeaderEpoch, Offset, PartitionId, ShardId, TopicPartition};
 
 use super::{Start, StartError};
 
@@ -29,8 +33,8 @@ fn commit_reach_bytes(start: &Start) -> u64 {
     log::COMMIT_REACH_BYTES + start.config.network.request_bytes_max as u64
 }
 
-/// Partitions that take longer than this to load are worth a line about how far it is.
-const PROGRESS_AFTER_MS: i64 = 1000;
+/// Where loading takes longer than this there is a line about how far it is, and another each time.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// All that was found.
 pub struct Found {
@@ -52,6 +56,8 @@ pub fn load(start: &Start) -> Result<Found, StartError> {
     let state = marks.begin(commit_reach_bytes(start)).map_err(failed)?;
     let loaded = Catalog::bootstrap_or_load(&catalog_options(start, state)).map_err(|error| match error {
         CatalogError::NodeId { path, stored, configured } => StartError::NodeIdDiffers { path, stored, configured },
+        CatalogError::Io { path, source, .. } => StartError::storage(path, source),
+        CatalogError::Load(error) => load_error(directory, error),
         other => StartError::Damaged { path: directory.clone(), what: other.to_string() },
     })?;
     let (checkpoints, malformed) = DirCheckpoints::open(directory).map_err(failed)?;
@@ -68,9 +74,22 @@ pub fn load(start: &Start) -> Result<Found, StartError> {
     if !state.clean && !options.is_empty() {
         tracing::info!("The last stop was not clean: recovering {} partitions", options.len());
     }
-    let (logs, offline) = load_logs(start, &options);
+    let (mut logs, mut offline) = load_logs(start, &options)?;
+    lower_stale_watermarks(&checkpoints, &logs).map_err(failed)?;
     marks.loaded(commit_reach_bytes(start)).map_err(failed)?;
-    let coordinators = load_offsets(start, &view, &logs)?;
+    if !state.clean {
+        // All of it is on the device: should this run end in a crash soon, the next start need not look again.
+        checkpoints.update(logs.values().filter(|log| log.damage.is_none()).map(|log| {
+            let offsets = PartitionOffsets {
+                recovery_point: log.recovery_point,
+                log_start_offset: log.log_start_offset,
+                high_watermark: log.log_end_offset,
+            };
+            (log.topic_partition.clone(), offsets)
+        }));
+        checkpoints.write().map_err(failed)?;
+    }
+    let coordinators = load_offsets(start, &view, &mut logs, &mut offline);
     Ok(Found {
         marks,
         checkpoints: Arc::new(checkpoints),
@@ -89,10 +108,13 @@ fn catalog_options(start: &Start, dir_state: DirState) -> CatalogOptions {
         log_dir: start.directory.path.clone(),
         node_id: config.node_id,
         cluster_id: None,
-        controller: None,
+        controller: config.controller.as_ref().map(|controller| ControllerEndpoint {
+            name: controller.name.clone(),
+            host: controller.address.host.clone(),
+            port: controller.address.port,
+        }),
         shard_count: config.shards as u16,
-        // Kafka's own features of groups, transactions and the rest come with what they stand for.
-        features: Vec::new(),
+        features: FORMAT_LEVELS.to_vec(),
         min_insync_replicas: config.settings().integer("min.insync.replicas") as i32,
         dir_state,
         accept_damage: false,
@@ -140,6 +162,7 @@ fn load_options(
                 config,
                 clean: state.clean,
                 recovery_point: known.recovery_point,
+                flushed_offset: state.flushed_offset(known.high_watermark),
                 log_start_offset: known.log_start_offset,
                 leader_epoch: topic.partition(partition).map_or(LeaderEpoch(i32::MAX), |image| image.leader_epoch),
                 adopted,
@@ -152,22 +175,19 @@ fn load_options(
     options
 }
 
+/// Loading waits for the device more than it computes, most of all over many small partitions: so many reads are under
+/// way at a time.
+fn load_threads(cores: usize) -> usize {
+    (4 * cores).clamp(8, 64)
+}
+
 type Loaded = (HashMap<PartitionId, LoadedLog>, Vec<(PartitionId, TopicPartition, String)>);
 
-fn load_logs(start: &Start, options: &[LoadOptions]) -> Loaded {
-    let began = clock::wall_ms();
-    let told = std::sync::atomic::AtomicI64::new(began);
+fn load_logs(start: &Start, options: &[LoadOptions]) -> Result<Loaded, StartError> {
     let total = options.len();
-    let results = log::load_all(options, start.cores.len().max(1), |done| {
-        let now = clock::wall_ms();
-        let last = told.load(std::sync::atomic::Ordering::Relaxed);
-        if now - last >= PROGRESS_AFTER_MS
-            && told
-                .compare_exchange(last, now, std::sync::atomic::Ordering::Relaxed, std::sync::atomic::Ordering::Relaxed)
-                .is_ok()
-        {
-            tracing::info!("Loading partitions: {done} of {total}");
-        }
+    let done = AtomicUsize::new(0);
+    let results = telling(&done, total, || {
+        log::load_all(options, load_threads(start.cores.len()), |so_far| done.store(so_far, Ordering::Relaxed))
     });
     let mut logs = HashMap::with_capacity(total);
     let mut offline = Vec::new();
@@ -184,42 +204,97 @@ fn load_logs(start: &Start, options: &[LoadOptions]) -> Loaded {
                 }
                 logs.insert(id, loaded);
             }
+            // A full disk is no failure of a partition, and later there may be room.
+            Err(error) if error.is_disk_full() => return Err(load_error(&start.directory.path, error)),
             Err(error) => {
-                tracing::error!(partition = %options.topic_partition, "{error}; the partition stays offline");
+                tracing::error!(partition = %options.topic_partition, "{error}; the partition stays offline{HOW_TO_GO_ON}");
                 offline.push((id, options.topic_partition.clone(), error.to_string()));
             }
         }
     }
-    (logs, offline)
+    Ok((logs, offline))
 }
 
-/// Replays the partitions of `__consumer_offsets`.
+/// Runs `load` and says every second how far it has come.
+fn telling<T>(done: &AtomicUsize, total: usize, load: impl FnOnce() -> T) -> T {
+    let (ended, end) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            while end.recv_timeout(PROGRESS_EVERY) == Err(mpsc::RecvTimeoutError::Timeout) {
+                tracing::info!("Loading partitions: {} of {total}", done.load(Ordering::Relaxed));
+            }
+        });
+        let loaded = load();
+        drop(ended);
+        loaded
+    })
+}
+
+/// High watermarks above their logs' ends, of a run that did not flush, are lowered before this run is told to be the
+/// last: what they say of it counts for flushed.
+fn lower_stale_watermarks(
+    checkpoints: &DirCheckpoints,
+    logs: &HashMap<PartitionId, LoadedLog>,
+) -> Result<(), LoadError> {
+    let stale = logs.values().filter(|log| log.damage.is_none()).filter_map(|log| {
+        let known = checkpoints.get(&log.topic_partition);
+        (known.high_watermark > log.log_end_offset)
+            .then(|| (log.topic_partition.clone(), PartitionOffsets { high_watermark: log.log_end_offset, ..known }))
+    });
+    let stale: Vec<_> = stale.collect();
+    if stale.is_empty() {
+        return Ok(());
+    }
+    checkpoints.update(stale);
+    checkpoints.write()
+}
+
+/// Replays the partitions of `__consumer_offsets`. One that cannot be replayed goes offline, alone.
 fn load_offsets(
     start: &Start,
     view: &Arc<ClusterView>,
-    logs: &HashMap<PartitionId, LoadedLog>,
-) -> Result<HashMap<i32, OffsetsPartition>, StartError> {
+    logs: &mut HashMap<PartitionId, LoadedLog>,
+    offline: &mut Vec<(PartitionId, TopicPartition, String)>,
+) -> HashMap<i32, OffsetsPartition> {
     let mut coordinators = HashMap::new();
-    let Some(topic) = view.topic(OFFSETS_TOPIC) else { return Ok(coordinators) };
+    let Some(topic) = view.topic(OFFSETS_TOPIC) else { return coordinators };
     for partition in 0..topic.partition_count() {
         let id = PartitionId { topic_id: topic.id, partition };
         let Some(loaded) = logs.get(&id).filter(|loaded| loaded.damage.is_none()) else { continue };
         let mut state = OffsetsPartition::new(start.config.offsets.metadata_bytes_max);
-        if loaded.log_end_offset > loaded.log_start_offset {
-            let damaged = |what: String| StartError::Damaged { path: loaded.dir.clone(), what };
-            let mut scanner = LogScanner::open(&loaded.dir, loaded.log_start_offset, loaded.log_end_offset)
-                .map_err(|error| damaged(error.to_string()))?;
-            while let Some((_, batch)) = scanner.next_batch().map_err(|error| damaged(error.to_string()))? {
-                state
-                    .load_batch(batch, |offset, problem| {
-                        tracing::warn!(partition, offset, "a record of {OFFSETS_TOPIC} is passed over: {problem}");
-                    })
-                    .map_err(|error| damaged(error.to_string()))?;
+        match replay_offsets(loaded, &mut state) {
+            Ok(()) => drop(coordinators.insert(partition, state)),
+            Err(sentence) => {
+                let name = loaded.topic_partition.clone();
+                tracing::error!(partition = %name, "{sentence}");
+                logs.remove(&id);
+                offline.push((id, name, sentence));
             }
         }
-        coordinators.insert(partition, state);
     }
-    Ok(coordinators)
+    coordinators
+}
+
+/// Takes all batches of a loaded partition into `state`.
+fn replay_offsets(loaded: &LoadedLog, state: &mut OffsetsPartition) -> Result<(), String> {
+    let partition = loaded.topic_partition.partition;
+    let mut next_offset = loaded.log_start_offset;
+    if loaded.log_end_offset <= next_offset {
+        return Ok(());
+    }
+    let damaged =
+        |offset: Offset, what: String| format!("{what}, offset {offset}; the partition stays offline{HOW_TO_GO_ON}");
+    let mut scanner = LogScanner::open(&loaded.dir, next_offset, loaded.log_end_offset)
+        .map_err(|error| damaged(next_offset, error.to_string()))?;
+    while let Some((header, batch)) = scanner.next_batch().map_err(|error| damaged(next_offset, error.to_string()))? {
+        let unreadable = |offset, problem| {
+            tracing::warn!(partition, offset, "a record of {OFFSETS_TOPIC} is passed over: {problem}");
+        };
+        let loaded = state.load_batch(batch, unreadable);
+        loaded.map_err(|error| damaged(header.base_offset, error.to_string()))?;
+        next_offset = header.next_offset();
+    }
+    Ok(())
 }
 
 /// Directories of partitions that the catalog does not know, as a deletion that a crash broke off leaves them, are

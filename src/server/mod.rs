@@ -12,6 +12,7 @@ mod exit;
 mod loading;
 mod logging;
 mod notify;
+mod reserve;
 mod service;
 mod shard_thread;
 
@@ -23,6 +24,7 @@ use std::time::Instant;
 pub use addresses::Endpoint;
 pub use directory::Directory;
 pub use exit::{EXIT_IMPATIENT, StartError};
+pub use loading::load_error;
 
 use crate::config::{BrokerConfig, ConfigNote, IoMode, LogFormat, Machine};
 use crate::limits;

@@ -9,16 +9,20 @@ use std::time::Duration;
 use crate::api::{Addresses, Api, Door};
 use crate::catalog::{Catalog, LastRun};
 use crate::config::{self, BrokerConfig};
-use crate::log::{DirCheckpoints, FlushAcks, IoMode, LoadedLog, Log, LogShard, LogShardOptions, PartitionOffsets};
-use crate::metrics::Metrics;
+use crate::log::{
+    Claim, DirCheckpoints, DiskRoom, FlushAcks, IoMode, LoadError, LoadedLog, Log, LogShard, LogShardOptions,
+    PartitionOffsets, with_room,
+};
+use crate::metrics::{Metrics, ShardMetrics};
 use crate::net::{Gate, Net, NetOptions};
+use crate::runtime::file::RawFile;
 use crate::runtime::mesh::Endpoint as MeshEndpoint;
 use crate::runtime::net::{BindOptions, TcpListener};
 use crate::runtime::sync::channel;
 use crate::runtime::{self, FeatureSet, Runtime, RuntimeOptions};
 use crate::shard::cluster_view::ClusterView;
-use crate::shard::controller::Controller;
-use crate::shard::{Parcel, Shard, ShardStart};
+use crate::shard::controller::{Controller, NotWritten};
+use crate::shard::{Parcel, Shard, ShardStart, offsets_of};
 use crate::types::ShardId;
 
 use super::StartError;
@@ -39,6 +43,9 @@ pub struct ShardSeed {
     pub block_bytes: u64,
     pub descriptors_max: usize,
     pub mesh: MeshEndpoint<Parcel>,
+    /// The locked file of the data directory, for the ring to hold.
+    pub lock: RawFile,
+    pub room: Arc<DiskRoom>,
     pub checkpoints: Arc<DirCheckpoints>,
     pub share: ShardShare,
     pub metrics: Arc<Metrics>,
@@ -57,8 +64,10 @@ pub enum Told {
     /// Shard 0 has opened the catalog's epoch: the view with which all shards open their partitions.
     Begun(Arc<ClusterView>),
     Serving,
-    /// All logs are closed.
-    Closed,
+    /// All logs are closed, so many of them not as a clean stop would have it.
+    Closed {
+        failed: usize,
+    },
     /// Shard 0 has written its last words.
     /// With the broker's epoch, and the view that was the last.
     Ended(LastRun, i64, Arc<ClusterView>),
@@ -95,6 +104,9 @@ pub fn run(
         Ok(runtime) => runtime,
         Err(error) => return tell(Told::Failed(StartError::Ring(error))),
     };
+    if let Err(error) = runtime.hold(&seed.lock) {
+        tracing::warn!("the ring cannot hold the lock of the data directory: {error}");
+    }
     runtime.block_on(async {
         let log_shard = LogShard::new(log_shard_options(&seed));
         let controller = match begin(controller, &log_shard).await {
@@ -135,10 +147,11 @@ pub fn run(
             shard.install_coordinator(partition, state);
         }
         shard.start();
-        drop(runtime::spawn(keep_checkpoints(Rc::clone(&shard))));
+        let metrics = seed.metrics.shard(seed.id);
+        drop(runtime::spawn(keep_checkpoints(Rc::clone(&shard), Arc::clone(&metrics))));
+        drop(runtime::spawn(Rc::clone(&shard).keep_retention()));
 
         let api = Api::new(Rc::clone(&shard), Arc::clone(&seed.addresses));
-        let metrics = seed.metrics.shard(seed.id);
         let doors = seed.doors.iter().map(|(_, door)| *door).collect();
         let service = KafkaService::new(api, doors, Arc::clone(&metrics));
         let server = Net::new(net_options(&seed.config), seed.gate, metrics, service);
@@ -161,15 +174,15 @@ pub fn run(
             match order {
                 Order::Close => {
                     server.drain(DRAIN_MAX).await;
-                    close(&shard).await;
-                    tell(Told::Closed);
+                    let failed = close(&shard).await;
+                    tell(Told::Closed { failed });
                     // Others may still ask this shard: it serves them until the end.
                 }
                 Order::End => {
                     if let Some(controller) = &controller {
                         match end(controller, &seed.checkpoints).await {
                             Ok((last_run, epoch)) => tell(Told::Ended(last_run, epoch, shard.view())),
-                            Err(what) => tell(Told::Failed(StartError::Internal { what })),
+                            Err(what) => tell(Told::Failed(StartError::NotClean { what })),
                         }
                     }
                     break;
@@ -190,8 +203,12 @@ async fn begin(seed: Option<ControllerSeed>, log_shard: &Rc<LogShard>) -> Result
         return Err(StartError::Damaged { path: dir, what: damage.to_string() });
     }
     let log = Log::open(seed.log, log_shard, epoch);
+    log.set_claim(Claim::Core);
     let controller = Controller::new(seed.catalog, log);
-    let image = controller.begin(&seed.registration).await.map_err(|what| StartError::Damaged { path: dir, what })?;
+    let image = controller.begin(&seed.registration).await.map_err(|error| match error {
+        NotWritten::DiskFull => StartError::DiskFull { path: dir },
+        NotWritten::Other(what) => StartError::Damaged { path: dir, what },
+    })?;
     Ok(Some((controller, image)))
 }
 
@@ -230,54 +247,79 @@ fn log_shard_options(seed: &ShardSeed) -> LogShardOptions {
         tail_bytes_max: seed.config.log.tail_memory_bytes / shards,
         descriptors_max: seed.descriptors_max,
         block_bytes: seed.block_bytes,
+        room: Arc::clone(&seed.room),
+        recycled_segments_max: seed.config.log.recycled_segments_max,
         ..LogShardOptions::default()
     }
 }
 
 /// Feeds the directory's checkpoints, and has them written now and then.
-async fn keep_checkpoints(shard: Rc<Shard>) {
-    let interval = shard.config.log.recovery_point_checkpoint_interval;
+async fn keep_checkpoints(shard: Rc<Shard>, metrics: Arc<ShardMetrics>) {
+    let log = &shard.config.log;
+    // All files have one rhythm, the fastest that is asked for: a high watermark that was noted tells a damaged log from
+    // one with a torn tail.
+    let interval = log.recovery_point_checkpoint_interval.min(log.high_watermark_checkpoint_interval);
+    let recovery_points = shard.log_shard.on_recovery_point();
+    let mut next = recovery_points.listen();
+    note_damage(&shard, &metrics);
     loop {
-        runtime::sleep(interval).await;
+        // A log whose recovery point has moved a long way does not wait for the others.
+        let moved = runtime::timeout(interval, next).await.is_ok();
+        next = recovery_points.listen();
         note_offsets(&shard);
-        if shard.id == ShardId(0) {
-            let checkpoints = Arc::clone(&shard.checkpoints);
-            if let Err(error) = runtime::offload(move || checkpoints.write()).await {
+        note_damage(&shard, &metrics);
+        if moved || shard.id == ShardId(0) {
+            let room = &shard.log_shard.options().room;
+            let written = with_room(room, LoadError::is_disk_full, || {
+                let checkpoints = Arc::clone(&shard.checkpoints);
+                move || checkpoints.write()
+            });
+            if room.lost().is_none()
+                && let Err(error) = written.await
+            {
                 tracing::error!("the checkpoints of the data directory cannot be written: {error}");
             }
         }
     }
 }
 
+/// What an operator is to be woken for.
+fn note_damage(shard: &Rc<Shard>, metrics: &ShardMetrics) {
+    let damaged_reads = shard.log_shard.stats().damaged_reads;
+    metrics.log_damaged_reads.add(damaged_reads - metrics.log_damaged_reads.get());
+}
+
 fn note_offsets(shard: &Rc<Shard>) {
-    let offsets = shard.partitions().into_iter().map(|partition| {
-        let log = &partition.log;
-        let offsets = PartitionOffsets {
-            recovery_point: log.recovery_point(),
-            log_start_offset: log.log_start_offset(),
-            high_watermark: log.high_watermark(),
-        };
-        (partition.name.clone(), offsets)
-    });
+    let offsets = shard.partitions().into_iter().map(|partition| (partition.name.clone(), offsets_of(&partition)));
     shard.checkpoints.update(offsets);
 }
 
-async fn close(shard: &Rc<Shard>) {
+/// Closes all logs. Answers how many could not be.
+async fn close(shard: &Rc<Shard>) -> usize {
     let closing: Vec<_> = shard
         .partitions()
         .into_iter()
         .map(|partition| {
+            let log_shard = Rc::clone(&shard.log_shard);
             runtime::spawn(async move {
-                if let Err(error) = partition.log.close().await {
+                let closed = partition.log.close().await;
+                if let Err(error) = &closed
+                    && log_shard.may_tell()
+                {
                     tracing::error!(partition = %partition.name, "the log could not be closed cleanly: {error}");
                 }
+                closed.is_ok()
             })
         })
         .collect();
+    let mut failed = 0;
     for task in closing {
-        task.await;
+        failed += usize::from(!task.await);
     }
+    // What waited for its removal does not wait for the next start.
+    shard.log_shard.empty_graves().await;
     note_offsets(shard);
+    failed
 }
 
 async fn end(controller: &Rc<Controller>, checkpoints: &Arc<DirCheckpoints>) -> Result<(LastRun, i64), String> {

@@ -3,7 +3,10 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::log::{LoadOptions, LoadedLog, LogConfig, load};
+use crate::log::{
+    DirCheckpoints, LoadError, LoadOptions, LoadedLog, LogConfig, delete_all, load, names, set_aside, with_room,
+};
+use crate::partition::Partition;
 use crate::runtime;
 use crate::types::{LeaderEpoch, Offset, PartitionId, TopicPartition};
 
@@ -18,11 +21,8 @@ impl Shard {
         if Arc::ptr_eq(&older, &view) {
             return Vec::new();
         }
-        self.drop_gone(&view);
-        for partition in self.partitions() {
-            let config = view.topic_config(&self.config, &partition.name.topic);
-            partition.set_config(Rc::new(config));
-        }
+        self.drop_gone(&older, &view).await;
+        self.follow_configs(&older, &view);
         let now_ms = runtime::wall_ms();
         let mut wanted = Vec::new();
         for topic in view.image.topics() {
@@ -41,6 +41,7 @@ impl Shard {
                         topic_id: topic.id,
                         clean: true,
                         recovery_point: Offset::ZERO,
+                        flushed_offset: Offset(0),
                         log_start_offset: Offset::ZERO,
                         leader_epoch: LeaderEpoch(i32::MAX),
                         adopted: false,
@@ -54,47 +55,113 @@ impl Shard {
         if wanted.is_empty() {
             return Vec::new();
         }
+        let checkpoints = Arc::clone(&self.checkpoints);
         // Blocking calls: directories, metadata files and their syncs.
-        let made: Vec<(TopicPartition, Result<LoadedLog, _>)> = runtime::offload(move || {
-            wanted.into_iter().map(|options| (options.topic_partition.clone(), load(&options))).collect()
+        let made = with_room(&self.log_shard.options().room, LoadError::is_disk_full, || {
+            let (wanted, checkpoints) = (wanted.clone(), Arc::clone(&checkpoints));
+            move || load_new(wanted, &checkpoints)
         })
         .await;
+        let made = match made {
+            Ok(made) => made,
+            Err(error) => {
+                return wanted.into_iter().map(|options| (options.topic_partition, error.to_string())).collect();
+            }
+        };
         let mut failed = Vec::new();
         for (name, loaded) in made {
             match loaded {
                 Ok(loaded) => self.open(loaded),
-                Err(error) => failed.push((name, error.to_string())),
+                Err(why) => failed.push((name, why.to_string())),
             }
         }
         failed
     }
 
-    fn drop_gone(self: &Rc<Self>, view: &Arc<ClusterView>) {
-        let gone: Vec<PartitionId> = self
-            .partitions
-            .borrow()
-            .keys()
-            .filter(|id| view.image.partition(id.topic_id, id.partition).is_none())
-            .copied()
-            .collect();
-        for id in gone {
-            let Some(partition) = self.partitions.borrow_mut().remove(&id) else { continue };
+    /// Closes what is not in the newer view and has its directory renamed. Its names are free when this returns.
+    async fn drop_gone(self: &Rc<Self>, older: &ClusterView, view: &ClusterView) {
+        let is_gone = |id: &PartitionId| view.image.partition(id.topic_id, id.partition).is_none();
+        for topic in older.image.topics().filter(|topic| view.topic_by_id(topic.id).is_none()) {
+            self.forget_offsets_of(&topic.name, topic.id);
+        }
+        let gone: Vec<Rc<Partition>> =
+            self.partitions.borrow_mut().extract_if(|id, _| is_gone(id)).map(|(_, partition)| partition).collect();
+        for partition in &gone {
             if &*partition.name.topic == super::OFFSETS_TOPIC {
-                self.drop_coordinator(id.partition);
+                self.drop_coordinator(partition.id.partition);
             }
             self.checkpoints.remove(&partition.name);
-            drop(runtime::spawn(async move {
-                if let Err(error) = partition.log.delete().await {
-                    tracing::error!(partition = %partition.name, "its files could not be removed: {error}");
-                }
-            }));
         }
-        self.offline.borrow_mut().retain(|id, _| view.image.partition(id.topic_id, id.partition).is_some());
+        let deleted = delete_all(gone.iter().map(|partition| Rc::clone(&partition.log)).collect()).await;
+        for (partition, deleted) in gone.iter().zip(deleted) {
+            if let Err(error) = deleted {
+                tracing::error!(partition = %partition.name, "its files could not be removed: {error}");
+            }
+        }
+        let offline: Vec<PartitionId> =
+            self.offline.borrow_mut().extract_if(|id, _| is_gone(id)).map(|(id, _)| id).collect();
+        self.log_shard.options().room.metrics().add_offline_replicas(-(offline.len() as i64));
+        for id in offline {
+            if let Some(topic) = older.topic_by_id(id.topic_id) {
+                let name = TopicPartition { topic: Arc::clone(&topic.name), partition: id.partition };
+                self.checkpoints.remove(&name);
+                self.remove_offline(name, id).await;
+            }
+        }
+    }
+
+    /// The files of a damaged partition go when its topic is deleted.
+    async fn remove_offline(&self, name: TopicPartition, id: PartitionId) {
+        let dir = names::partition_dir(&self.config.directory, &name);
+        let aside = runtime::offload({
+            let name = name.clone();
+            move || set_aside(&dir, &name, id.topic_id)
+        });
+        match aside.await {
+            Ok(None) => {}
+            Ok(Some(aside)) => drop(runtime::spawn(async move {
+                if let Err(error) = runtime::offload(move || runtime::fs::remove_dir_all(&aside)).await {
+                    tracing::warn!(partition = %name, "its files could not be removed: {error}");
+                }
+            })),
+            Err(error) => tracing::error!(partition = %name, "its files could not be removed: {error}"),
+        }
+    }
+
+    /// Gives partitions what changed in their topics' configurations.
+    fn follow_configs(&self, older: &ClusterView, view: &ClusterView) {
+        for topic in view.image.topics() {
+            if view.image.topic_overrides(&topic.name).eq(older.image.topic_overrides(&topic.name)) {
+                continue;
+            }
+            let config = Rc::new(view.topic_config(&self.config, &topic.name));
+            let log_config = Rc::new(log_config(view, &self.config, &topic.name));
+            for partition in 0..topic.partition_count() {
+                if let Some(partition) = self.partition(PartitionId { topic_id: topic.id, partition }) {
+                    partition.set_config(Rc::clone(&config));
+                    partition.log.set_config(Rc::clone(&log_config));
+                }
+            }
+        }
     }
 
     fn is_open(&self, id: PartitionId) -> bool {
         self.partitions.borrow().contains_key(&id) || self.is_offline(id)
     }
+}
+
+type Made = Vec<(TopicPartition, Result<LoadedLog, LoadError>)>;
+
+/// Makes new partitions. A full disk ends it, whatever is made by then; what is made is found by the next call.
+fn load_new(wanted: Vec<LoadOptions>, checkpoints: &DirCheckpoints) -> Result<Made, LoadError> {
+    if checkpoints.has_unwritten_removals() {
+        checkpoints.write()?;
+    }
+    let made = wanted.into_iter().map(|options| match load(&options) {
+        Err(error) if error.is_disk_full() => Err(error),
+        made => Ok((options.topic_partition, made)),
+    });
+    made.collect()
 }
 
 /// What the log needs of a topic's configuration.

@@ -4,16 +4,18 @@
 //! `__cluster_metadata`, the placement of new partitions is stored, and every shard has taken over the new view. One
 //! command runs at a time.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use crate::catalog::commands::{
     self, CreatedTopic, ManualAssignment, NewPartitions, NewTopic, PlacingRules, Registration, TopicRef,
 };
-use crate::catalog::{Catalog, CatalogImage, CommandError, LastRun, MetadataRecord, Placement, Prepared};
+use crate::catalog::{
+    Catalog, CatalogChange, CatalogError, CatalogImage, CommandError, LastRun, MetadataRecord, Placement, Prepared,
+};
 use crate::error_code::ErrorCode;
-use crate::log::{AppendBatch, Log, LogError};
+use crate::log::{AppendBatch, Claim, DiskLevel, FULL_TRIES_MAX, Log, LogError, wait_for_room, with_room};
 use crate::runtime;
 use crate::runtime::sync::Semaphore;
 use crate::types::{KafkaUuid, PartitionId, ProducerId, ShardId, TopicId};
@@ -72,15 +74,45 @@ pub enum CommandOutcome {
     ProducerIds(ProducerIdBlock),
 }
 
-/// Why records could not be written; the log has said more.
-struct NotWritten;
+/// Why records could not be written.
+#[derive(Debug)]
+pub enum NotWritten {
+    /// Not even what the reserve kept back is left.
+    DiskFull,
+    Other(String),
+}
+
+impl std::fmt::Display for NotWritten {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            NotWritten::DiskFull => f.write_str("the disk is full"),
+            NotWritten::Other(why) => f.write_str(why),
+        }
+    }
+}
+
+impl From<LogError> for NotWritten {
+    fn from(error: LogError) -> NotWritten {
+        match error {
+            LogError::DiskFull => NotWritten::DiskFull,
+            other => NotWritten::Other(other.to_string()),
+        }
+    }
+}
 
 pub struct Controller {
     this: Weak<Controller>,
     catalog: RefCell<Catalog>,
     log: Rc<Log>,
     one_at_a_time: Semaphore,
+    /// Lines appended to the placement's file since it was written anew.
+    placement_lines: Cell<usize>,
+    /// What a step placed could not be stored.
+    placement_missed: Cell<bool>,
 }
+
+/// So many lines may be out of date in the placement's file, besides two for each topic.
+const PLACEMENT_LINES_SPARE: usize = 10_000;
 
 impl Controller {
     pub fn new(catalog: Catalog, log: Rc<Log>) -> Rc<Controller> {
@@ -89,6 +121,8 @@ impl Controller {
             catalog: RefCell::new(catalog),
             log,
             one_at_a_time: Semaphore::new(1),
+            placement_lines: Cell::new(0),
+            placement_missed: Cell::new(false),
         })
     }
 
@@ -121,10 +155,10 @@ impl Controller {
 
     /// Opens this run's epoch of the catalog: the registration, and a new leader epoch for every partition. Answers
     /// the image that they make.
-    pub async fn begin(&self, registration: &Registration) -> Result<Arc<CatalogImage>, String> {
+    pub async fn begin(&self, registration: &Registration) -> Result<Arc<CatalogImage>, NotWritten> {
         let prepared = self.catalog.borrow_mut().begin(registration, runtime::wall_ms());
-        let prepared = prepared.map_err(|error| error.to_string())?;
-        self.append_step(&prepared).await.map_err(|error| error.to_string())?;
+        let prepared = prepared.map_err(|error| NotWritten::Other(error.to_string()))?;
+        self.append_step(&prepared).await?;
         Ok(Arc::clone(self.catalog.borrow().image()))
     }
 
@@ -171,8 +205,9 @@ impl Controller {
         }
         let records: Vec<MetadataRecord> =
             rows.iter().filter_map(|(_, row)| row.as_ref().ok()).flat_map(|topic| topic.records.clone()).collect();
+        let internal = topics.iter().all(|topic| topic.name == OFFSETS_TOPIC);
         if !records.is_empty()
-            && let Err(error) = self.commit(shard, records).await
+            && let Err(error) = self.commit_new(shard, records, internal).await
         {
             for (_, row) in rows.iter_mut().filter(|(_, row)| row.is_ok()) {
                 *row = Err(error.clone());
@@ -238,7 +273,7 @@ impl Controller {
         }
         if !validate_only
             && !records.is_empty()
-            && let Err(error) = self.commit(shard, records).await
+            && let Err(error) = self.commit_new(shard, records, false).await
         {
             for (_, row) in rows.iter_mut().filter(|(_, row)| row.is_ok()) {
                 *row = Err(error.clone());
@@ -262,19 +297,38 @@ impl Controller {
         }
     }
 
+    /// As [`commit`](Controller::commit), for what takes room for good: on a full disk that is refused.
+    async fn commit_new(
+        &self,
+        shard: &Rc<Shard>,
+        records: Vec<MetadataRecord>,
+        internal: bool,
+    ) -> Result<(), CommandError> {
+        let claim = if internal { Claim::Coordinator } else { Claim::User };
+        if shard.log_shard.options().room.level() != DiskLevel::Lost && !shard.log_shard.options().room.allows(claim) {
+            let message = "The disk is full: nothing can be created until there is room.";
+            return Err(CommandError::new(ErrorCode::KafkaStorageError, message));
+        }
+        self.commit(shard, records).await
+    }
+
     /// Makes records durable, then places what is new and tells every shard.
     async fn commit(&self, shard: &Rc<Shard>, records: Vec<MetadataRecord>) -> Result<(), CommandError> {
-        self.append(records).await.map_err(|NotWritten| {
-            CommandError::new(
-                ErrorCode::KafkaStorageError,
-                "The catalog's log cannot be written; see the broker's log.",
-            )
+        let changes = self.append(records).await.map_err(|error| {
+            tracing::error!("the catalog's log cannot be written: {error}");
+            let message = format!("The catalog's log cannot be written: {error}.");
+            CommandError::new(ErrorCode::KafkaStorageError, message)
         })?;
         let before = shard.view();
         let image = Arc::clone(self.catalog.borrow().image());
-        let placement = before.placement.settled(&image, before.shards);
-        if placement != before.placement {
-            self.store(shard, &placement).await?;
+        let mut placement = before.placement.clone();
+        let placed = placement.follow(&changes);
+        if self.placement_missed.get() {
+            // A step before this one is in the catalog, and its partitions have no shard yet.
+            placement = placement.settled(&image, before.shards);
+        }
+        if !placed.is_empty() || self.placement_missed.get() {
+            self.store(shard, &placement, placed, image.topic_count()).await?;
         }
         let view = Arc::new(ClusterView { image, placement, shards: before.shards });
         let told = (0..view.shards)
@@ -290,33 +344,57 @@ impl Controller {
         Ok(())
     }
 
-    /// Which shard owns which partition is durable before anything is written to it.
-    async fn store(&self, shard: &Rc<Shard>, placement: &Placement) -> Result<(), CommandError> {
-        let (placement, directory) = (placement.clone(), shard.config.directory.clone());
+    /// Which shard owns which partition is durable before anything is written to it. New lines are appended to the
+    /// file; it is written anew when most of its lines are out of date, or one of them may be torn.
+    async fn store(
+        &self,
+        shard: &Rc<Shard>,
+        placement: &Placement,
+        placed: Vec<TopicId>,
+        topics: usize,
+    ) -> Result<(), CommandError> {
         let last_run = LastRun::Running { leader_epoch: self.log.leader_epoch() };
-        runtime::offload(move || placement.write(&directory, last_run)).await.map_err(|error| {
+        let lines = self.placement_lines.get().saturating_add(placed.len());
+        let anew = self.placement_missed.get() || lines > 2 * topics + PLACEMENT_LINES_SPARE;
+        self.placement_lines.set(if anew { 0 } else { lines });
+        // A full disk may have torn a line.
+        let anew = Cell::new(anew);
+        let stored = with_room(&shard.log_shard.options().room, CatalogError::is_disk_full, || {
+            let (placement, placed, directory) = (placement.clone(), placed.clone(), shard.config.directory.clone());
+            let anew = anew.replace(true);
+            move || if anew { placement.write(&directory, last_run) } else { placement.append(&directory, &placed) }
+        })
+        .await;
+        self.placement_missed.set(stored.is_err());
+        stored.map_err(|error| {
             tracing::error!("the placement of partitions cannot be stored: {error}");
             CommandError::new(ErrorCode::KafkaStorageError, "The placement of partitions cannot be stored.")
         })
     }
 
-    async fn append(&self, records: Vec<MetadataRecord>) -> Result<(), NotWritten> {
+    /// Makes records durable; answers what they changed.
+    async fn append(&self, records: Vec<MetadataRecord>) -> Result<Vec<CatalogChange>, NotWritten> {
         let prepared = self.catalog.borrow_mut().prepare(&records, runtime::wall_ms());
-        let prepared = prepared.map_err(|error| {
-            tracing::error!("the catalog's records cannot be made: {error}");
-            NotWritten
-        })?;
-        self.append_step(&prepared).await.map_err(|error| {
-            tracing::error!("the catalog's log cannot be written: {error}");
-            NotWritten
-        })?;
+        let prepared = prepared.map_err(|error| NotWritten::Other(error.message))?;
+        self.append_step(&prepared).await?;
         self.write_snapshot_if_due();
-        Ok(())
+        Ok(prepared.changes)
     }
 
     /// Appends a step and takes it over once it is flushed.
     async fn append_step(&self, step: &Prepared) -> Result<(), LogError> {
-        let written = self.write_step(step).await;
+        let first = step.batches.first().map(|batch| batch.base_offset);
+        let mut written = self.write_step(step).await;
+        // Nothing of it is in the log, and the reserve is on the way.
+        let mut tries = 0;
+        while matches!(written, Err(LogError::DiskFull))
+            && Some(self.log.log_end_offset()) == first
+            && tries < FULL_TRIES_MAX
+        {
+            tries += 1;
+            wait_for_room().await;
+            written = self.write_step(step).await;
+        }
         match &written {
             Ok(()) => {
                 self.catalog.borrow_mut().commit(step);
@@ -352,10 +430,11 @@ impl Controller {
             }
             let Some(this) = this.upgrade() else { return };
             let covered = this.catalog.borrow_mut().snapshot_ended(&result);
-            if let Some(offset) = covered
-                && let Err(error) = this.log.set_log_start(offset)
-            {
-                tracing::warn!("the catalog's log keeps what its snapshot covers: {error}");
+            if let Some(offset) = covered {
+                match this.log.set_log_start(offset) {
+                    Ok(()) => drop(this.log.remove_below_start()),
+                    Err(error) => tracing::warn!("the catalog's log keeps what its snapshot covers: {error}"),
+                }
             }
         }));
     }

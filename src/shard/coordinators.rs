@@ -5,11 +5,14 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::coordinator::{CommitRequest, OffsetsPartition, RequestedOffset, encode_changes, group_partition};
+use crate::coordinator::{
+    CommitRequest, OffsetChange, OffsetsPartition, RequestedOffset, encode_changes, group_partition,
+};
 use crate::error_code::ErrorCode;
-use crate::partition::{Origin, Partition};
+use crate::log::{Claim, FULL_TRIES_MAX, LogError, LogShard, wait_for_room};
+use crate::partition::{AppendError, Origin, Partition};
 use crate::runtime;
-use crate::types::{Offset, PartitionId};
+use crate::types::{Offset, PartitionId, TopicId};
 
 use super::Shard;
 use super::message::{FetchedOffset, OffsetCommitGroup, OffsetFetchGroup};
@@ -91,37 +94,33 @@ impl Shard {
         if commit.changes.is_empty() {
             return commit.results;
         }
-        let batch_bytes_max = partition.config().max_message_bytes as usize;
-        let mut appended = Err(ErrorCode::UnknownServerError);
-        let mut first_offset = None;
-        for batch in encode_changes(&commit.changes, now_ms, batch_bytes_max) {
-            appended = match partition.append(batch, Origin::Coordinator, now_ms) {
-                Ok(appended) => {
-                    first_offset.get_or_insert(appended.base_offset);
-                    Ok(appended.end_offset)
-                }
-                Err(error) => {
-                    tracing::error!(partition = %partition.name, "offsets could not be stored: {error}");
-                    Err(ErrorCode::CoordinatorNotAvailable)
-                }
+        match store_changes(&self.log_shard, &partition, &state, commit.changes, now_ms).await {
+            Ok(()) => commit.results,
+            Err(code) => vec![code; count],
+        }
+    }
+
+    /// Removes what groups have committed for a topic that is deleted (`OffsetMetadataManager.onPartitionsDeleted`).
+    pub(super) fn forget_offsets_of(self: &Rc<Self>, topic: &str, topic_id: TopicId) {
+        let Some(offsets_id) = self.view().topic(OFFSETS_TOPIC).map(|topic| topic.id) else { return };
+        let states: Vec<(i32, State)> =
+            self.coordinators.by_partition.borrow().iter().map(|(at, state)| (*at, Rc::clone(state))).collect();
+        for (number, state) in states {
+            let changes = state.borrow().topic_deleted(topic, topic_id);
+            let Some(partition) = self.partition(PartitionId { topic_id: offsets_id, partition: number }) else {
+                continue;
             };
-            if appended.is_err() {
-                break;
+            if !changes.is_empty() {
+                let log_shard = Rc::clone(&self.log_shard);
+                drop(runtime::spawn(async move {
+                    let stored = store_changes(&log_shard, &partition, &state, changes, runtime::wall_ms()).await;
+                    if stored.is_err() {
+                        // They are of a topic id that is gone: nobody is given them.
+                        tracing::warn!(partition = %partition.name, "offsets of a deleted topic stay in the log");
+                    }
+                }));
             }
         }
-        let end_offset = match appended {
-            Ok(end_offset) => end_offset,
-            Err(code) => return vec![code; count],
-        };
-        if let Err(error) = partition.wait_acknowledged(end_offset, -1).await {
-            tracing::error!(partition = %partition.name, "offsets could not be stored: {error}");
-            return vec![ErrorCode::CoordinatorNotAvailable; count];
-        }
-        let mut state = state.borrow_mut();
-        for (record_offset, change) in (first_offset.unwrap_or(Offset::ZERO).0..).zip(commit.changes) {
-            state.apply(change, record_offset);
-        }
-        commit.results
     }
 
     /// What a group has committed, in the order asked for; a partition without an offset is told as -1.
@@ -146,5 +145,65 @@ impl Shard {
                 .flat_map(|(topic, partitions)| partitions.keys().map(|partition| row(topic, *partition)))
                 .collect(),
         })
+    }
+}
+
+/// Appends changes, waits until they are as durable as `acks=all`, and takes them over. The appending is done when this
+/// is first polled, unless the disk is full.
+async fn store_changes(
+    shard: &Rc<LogShard>,
+    partition: &Rc<Partition>,
+    state: &State,
+    changes: Vec<OffsetChange>,
+    now_ms: i64,
+) -> Result<(), ErrorCode> {
+    let mut tries = 0;
+    let first_offset = loop {
+        match append_changes(partition, &changes, now_ms).await {
+            Ok(first_offset) => break first_offset,
+            // A full disk keeps some room back for offsets, and just now it is being released.
+            Err(AppendError::Log(LogError::DiskFull))
+                if tries < FULL_TRIES_MAX && shard.options().room.allows(Claim::Coordinator) =>
+            {
+                tries += 1;
+                wait_for_room().await;
+            }
+            Err(error) => {
+                if shard.may_tell() {
+                    tracing::error!(partition = %partition.name, "offsets could not be stored: {error}");
+                }
+                return Err(not_stored(&error));
+            }
+        }
+    };
+    let mut state = state.borrow_mut();
+    for (record_offset, change) in (first_offset.0..).zip(changes) {
+        state.apply(change, record_offset);
+    }
+    Ok(())
+}
+
+/// Appends changes and waits until they are as durable as `acks=all`. Answers the offset of the first.
+async fn append_changes(
+    partition: &Rc<Partition>,
+    changes: &[OffsetChange],
+    now_ms: i64,
+) -> Result<Offset, AppendError> {
+    let batch_bytes_max = partition.config().max_message_bytes as usize;
+    let first_offset = partition.log.log_end_offset();
+    let mut end_offset = first_offset;
+    for batch in encode_changes(changes, now_ms, batch_bytes_max) {
+        end_offset = partition.append(batch, Origin::Coordinator, now_ms)?.end_offset;
+    }
+    partition.wait_acknowledged(end_offset, -1).await.map_err(AppendError::Log)?;
+    Ok(first_offset)
+}
+
+/// Kafka's code for offsets that could not be stored (`CoordinatorOperationExceptionHelper`): the client looks for its
+/// coordinator again and tries once more.
+fn not_stored(error: &AppendError) -> ErrorCode {
+    match error {
+        AppendError::Log(LogError::Poisoned { .. } | LogError::Closed) => ErrorCode::NotCoordinator,
+        _ => ErrorCode::CoordinatorNotAvailable,
     }
 }

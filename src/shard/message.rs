@@ -25,6 +25,7 @@ pub enum ShardRequest {
     ListOffsets(Vec<ListOffsetsItem>),
     EpochEnd(Vec<EpochEndItem>),
     DescribeLogs(Option<Vec<PartitionId>>),
+    DeleteRecords(Vec<DeleteRecordsItem>),
     /// A newer view of the cluster: open what is new here, drop what is gone.
     Adopt(Arc<ClusterView>),
     OffsetCommit(OffsetCommitGroup),
@@ -41,6 +42,7 @@ pub enum ShardReply {
     OffsetsListed(Vec<ListedOffset>),
     EpochEnds(Vec<EpochEnd>),
     LogsDescribed(Vec<LogDescription>),
+    RecordsDeleted(Vec<DeletedRecords>),
     Adopted(Vec<(TopicPartition, String)>),
     OffsetsCommitted(Vec<ErrorCode>),
     OffsetsFetched(Result<Vec<FetchedOffset>, ErrorCode>),
@@ -163,6 +165,20 @@ pub struct LogDescription {
     pub partition: PartitionId,
     pub name: TopicPartition,
     pub size_bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteRecordsItem {
+    pub partition: PartitionId,
+    /// Where the log is to begin; -1 for the high watermark.
+    pub offset: Offset,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct DeletedRecords {
+    pub error: ErrorCode,
+    /// The log start offset now; -1 on error.
+    pub low_watermark: Offset,
 }
 
 /// One partition of an OffsetCommit.

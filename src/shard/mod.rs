@@ -9,6 +9,7 @@ pub mod controller;
 mod coordinators;
 pub mod join;
 pub mod message;
+mod retention;
 mod serve;
 mod watches;
 
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use slab::Slab;
 
 use crate::config::BrokerConfig;
-use crate::log::{DirCheckpoints, LoadedLog, LogShard};
+use crate::log::{Claim, DirCheckpoints, LoadedLog, LogShard};
 use crate::partition::Partition;
 use crate::runtime;
 use crate::runtime::mesh::Endpoint;
@@ -33,6 +34,7 @@ use controller::Controller;
 use coordinators::Coordinators;
 pub use coordinators::{OFFSETS_TOPIC, TRANSACTION_TOPIC};
 use message::{ProducerIdBlock, ShardReply, ShardRequest};
+pub use retention::offsets_of;
 use serve::Begun;
 use watches::Watches;
 
@@ -67,6 +69,8 @@ pub struct Shard {
     coordinators: Coordinators,
     controller: RefCell<Option<Rc<Controller>>>,
     pub checkpoints: Arc<DirCheckpoints>,
+    /// Held by who has the checkpoints written.
+    checkpoint_turn: runtime::sync::Semaphore,
 }
 
 /// What a shard starts with.
@@ -96,6 +100,7 @@ impl Shard {
             coordinators: Coordinators::default(),
             controller: RefCell::new(None),
             checkpoints: start.checkpoints,
+            checkpoint_turn: runtime::sync::Semaphore::new(1),
         })
     }
 
@@ -123,6 +128,7 @@ impl Shard {
 
     /// A partition that could not be loaded, and why.
     pub fn set_offline(&self, id: PartitionId, why: String) {
+        self.log_shard.options().room.metrics().add_offline_replicas(1);
         self.offline.borrow_mut().insert(id, why);
     }
 
@@ -171,13 +177,16 @@ impl Shard {
         let id = PartitionId { topic_id: loaded.topic_id, partition: loaded.topic_partition.partition };
         if let Some(damage) = &loaded.damage {
             tracing::error!(partition = %loaded.topic_partition, "{damage}; the partition stays offline");
-            self.offline.borrow_mut().insert(id, damage.to_string());
+            self.set_offline(id, damage.to_string());
             return;
         }
         let view = self.view();
         let Some(image) = view.image.partition(id.topic_id, id.partition) else { return };
         let config = Rc::new(view.topic_config(&self.config, &loaded.topic_partition.topic));
         let partition = Partition::open(loaded, &self.log_shard, image.leader_epoch, config);
+        if [OFFSETS_TOPIC, TRANSACTION_TOPIC].contains(&&*partition.name.topic) {
+            partition.log.set_claim(Claim::Coordinator);
+        }
         self.partitions.borrow_mut().insert(id, partition);
     }
 

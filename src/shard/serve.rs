@@ -110,8 +110,15 @@ impl Shard {
                 Err(ReadError::OutOfRange { log_start_offset, high_watermark }) => {
                     ReadOutcome { high_watermark, log_start_offset, ..ReadOutcome::failed(ErrorCode::OffsetOutOfRange) }
                 }
+                // Deleted while it was read.
+                Err(ReadError::Log(_)) if self.partition(item.partition).is_none() => {
+                    ReadOutcome::failed(self.missing(item.partition))
+                }
                 Err(ReadError::Log(error)) => {
-                    tracing::error!(partition = %partition.name, "a read failed: {error}");
+                    // What is corrupt is told where it is found.
+                    if !matches!(error, LogError::Corrupt { .. }) && self.log_shard.may_tell() {
+                        tracing::error!(partition = %partition.name, "a read failed: {error}");
+                    }
                     ReadOutcome::failed(storage_code(&error))
                 }
             };
@@ -149,8 +156,12 @@ impl Shard {
                     leader_epoch: found.leader_epoch,
                 },
                 Err(Ok(code)) => failed(code),
+                Err(Err(_)) if self.partition(item.partition).is_none() => failed(self.missing(item.partition)),
                 Err(Err(error)) => {
-                    tracing::error!(partition = %partition.name, "an offset lookup failed: {error}");
+                    // What is corrupt is told where it is found.
+                    if !matches!(error, LogError::Corrupt { .. }) && self.log_shard.may_tell() {
+                        tracing::error!(partition = %partition.name, "an offset lookup failed: {error}");
+                    }
                     failed(storage_code(&error))
                 }
             });
@@ -188,11 +199,13 @@ impl Shard {
     }
 
     async fn watch(self: &Rc<Self>, from: ShardId, request: super::message::WatchPartitions) {
-        let items = request
+        let items: Option<Vec<_>> = request
             .items
             .into_iter()
-            .filter_map(|(id, offset)| self.partition(id).map(|partition| (partition, offset)))
+            .map(|(id, offset)| self.partition(id).map(|partition| (partition, offset)))
             .collect();
+        // One that is gone is news: the reader is told at once.
+        let Some(items) = items else { return };
         self.watches.watch(from, request.id, items, request.wait_ms).await;
     }
 }
@@ -211,7 +224,7 @@ pub(super) enum BegunAppend {
 impl Begun {
     pub(super) async fn finish(self, shard: &Rc<Shard>) -> ShardReply {
         let (from, request) = match self {
-            Begun::Produce(appends) => return ShardReply::Produced(finish_produce(appends).await),
+            Begun::Produce(appends) => return ShardReply::Produced(finish_produce(shard, appends).await),
             Begun::Rest(from, request) => (from, *request),
         };
         match request {
@@ -228,6 +241,7 @@ impl Begun {
             ShardRequest::ListOffsets(items) => ShardReply::OffsetsListed(shard.list_offsets(items).await),
             ShardRequest::EpochEnd(items) => ShardReply::EpochEnds(shard.epoch_ends(items)),
             ShardRequest::DescribeLogs(wanted) => ShardReply::LogsDescribed(shard.describe_logs(wanted)),
+            ShardRequest::DeleteRecords(items) => ShardReply::RecordsDeleted(shard.delete_records(items).await),
             ShardRequest::Adopt(view) => ShardReply::Adopted(shard.adopt(view).await),
             ShardRequest::OffsetCommit(group) => ShardReply::OffsetsCommitted(shard.commit_offsets(group).await),
             ShardRequest::OffsetFetch(group) => ShardReply::OffsetsFetched(shard.fetch_offsets(&group)),
@@ -241,7 +255,7 @@ impl Begun {
     }
 }
 
-async fn finish_produce(appends: Vec<BegunAppend>) -> Vec<ProduceOutcome> {
+async fn finish_produce(shard: &Rc<Shard>, appends: Vec<BegunAppend>) -> Vec<ProduceOutcome> {
     let mut outcomes = Vec::with_capacity(appends.len());
     for append in appends {
         outcomes.push(match append {
@@ -253,6 +267,11 @@ async fn finish_produce(appends: Vec<BegunAppend>) -> Vec<ProduceOutcome> {
                     log_append_time_ms: appended.log_append_time_ms,
                     log_start_offset: partition.log.log_start_offset(),
                     record_errors: Vec::new(),
+                },
+                // Deleted while the batch was on its way to the device: it is gone with the rest.
+                Err(LogError::Closed) if shard.partition(partition.id).is_none() => ProduceOutcome {
+                    error: Some((shard.missing(partition.id), String::new())),
+                    ..refused(&partition, &AppendError::Log(LogError::Closed))
                 },
                 Err(error) => refused(&partition, &AppendError::Log(error)),
             },
@@ -278,7 +297,7 @@ fn refused(partition: &Partition, error: &AppendError) -> ProduceOutcome {
 }
 
 /// Kafka's code for what the log could not do.
-fn storage_code(error: &LogError) -> ErrorCode {
+pub(super) fn storage_code(error: &LogError) -> ErrorCode {
     match error {
         // Retried by every client, and known not to be stored (DESIGN section 5).
         LogError::DiskFull => ErrorCode::NotEnoughReplicas,

@@ -5,6 +5,7 @@
 #
 # usage: CORELANE_KAFKA_LIBS=<directory of Kafka's jars> checksums.sh HOST:PORT
 #
+# CORELANE_TOPICS is an expression for the topics that are read; all of them without it.
 # Two brokers with the same data give the same lines, whichever wrote them.
 set -euo pipefail
 server=${1:?usage: checksums.sh HOST:PORT}
@@ -14,7 +15,7 @@ tool() { java -Xmx256m -XX:TieredStopAtLevel=1 "$@" 2>>"${CORELANE_TOOL_LOG:-/de
 read=$(mktemp)
 trap 'rm -f "$read"' EXIT
 
-offsets() { tool org.apache.kafka.tools.GetOffsetShell --bootstrap-server "$server" --time "$1" | sort; }
+offsets() { tool org.apache.kafka.tools.GetOffsetShell --bootstrap-server "$server" --time "$1" ${CORELANE_TOPICS:+--topic "$CORELANE_TOPICS"} | sort; }
 
 # Lines of TOPIC:PARTITION:OFFSET; a topic's name has no colon.
 join -t ' ' <(offsets -2 | sed -E 's/^(.*):([0-9]+):([0-9]*)$/\1-\2 \3/' | sort -k1,1) \

@@ -22,6 +22,7 @@ const PORTS_PER_BROKER: u16 = 16;
 pub struct Broker {
     process: Process,
     dir: TempDir,
+    data_dir: PathBuf,
     port: u16,
     settings: Vec<(String, String)>,
 }
@@ -56,7 +57,15 @@ impl Broker {
             }
         }
         all.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
-        Broker { process: Process::None, dir, port: free_ports(), settings: all }
+        let data_dir = dir.path().join("data");
+        Broker { process: Process::None, dir, data_dir, port: free_ports(), settings: all }
+    }
+
+    /// A broker whose data lie elsewhere, such as on a file system of its own.
+    pub fn prepare_at(data_dir: PathBuf, settings: &[(&str, &str)]) -> Broker {
+        let mut broker = Broker::prepare(settings);
+        broker.data_dir = data_dir;
+        broker
     }
 
     /// Starts the process on the same directory and ports, and waits until it is ready.
@@ -66,14 +75,8 @@ impl Broker {
             self.process = Process::Kafka(self.launch_kafka());
             return;
         }
-        let log = File::options().create(true).append(true).open(self.log_path()).expect("the broker's log file");
-        let seen = log.metadata().expect("its size").len();
-        let mut child = self
-            .command()
-            .stdout(log.try_clone().expect("a second descriptor of the log"))
-            .stderr(log)
-            .spawn()
-            .expect("the broker's binary starts");
+        let seen = fs::metadata(self.log_path()).map_or(0, |log| log.len());
+        let mut child = self.spawn();
         let deadline = Instant::now() + PATIENCE;
         while !self.log_since(seen).lines().any(is_ready_line) {
             if let Some(status) = child.try_wait().expect("the broker's state") {
@@ -88,9 +91,27 @@ impl Broker {
         self.process = Process::Corelane(child);
     }
 
+    /// Starts the process and ends it as a crash does, wherever its start has come to by then.
+    pub fn launch_and_kill(&mut self, after: Duration) {
+        assert!(matches!(self.process, Process::None) && !is_kafka(), "the broker runs already");
+        self.process = Process::Corelane(self.spawn());
+        thread::sleep(after);
+        self.kill();
+    }
+
+    fn spawn(&self) -> Child {
+        let log = File::options().create(true).append(true).open(self.log_path()).expect("the broker's log file");
+        self.command()
+            .stdout(log.try_clone().expect("a second descriptor of the log"))
+            .stderr(log)
+            .spawn()
+            .expect("the broker's binary starts")
+    }
+
     /// The command that starts this broker, without where its output goes.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_corelane"));
+        let binary = std::env::var_os("CORELANE_TEST_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_corelane").into());
+        let mut command = Command::new(binary);
         command.arg("serve").current_dir(self.dir.path()).stdin(Stdio::null());
         for (key, value) in self.own_settings().iter().chain(&self.settings) {
             command.arg("--set").arg(format!("{key}={value}"));
@@ -196,7 +217,7 @@ impl Broker {
     }
 
     pub fn data_dir(&self) -> PathBuf {
-        self.dir.path().join("data")
+        self.data_dir.clone()
     }
 
     fn log_path(&self) -> PathBuf {

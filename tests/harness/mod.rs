@@ -1,18 +1,22 @@
 //! What the integration tests stand on: the real binary in a directory of its own (`broker`), librdkafka in a few
-//! calls (`client`), and a plain socket for what librdkafka cannot say (`wire`, `batch`).
+//! calls (`client`), a file system that can be filled and broken (`small_disk`), and a plain socket for what librdkafka cannot say (`wire`, `batch`).
 //!
 //! Environment:
 //! - `CORELANE_TEST_IO=direct|buffered`: `log.io` of every broker started.
 //! - `CORELANE_TEST_SETTINGS="k=v;k=v"`: further settings of every broker started.
 //! - `CORELANE_TEST_BROKER=kafka`: a real Apache Kafka in place of Corelane, to test the tests (needs Java, Maven).
+//! - `CORELANE_TEST_MOUNTS=1`: fail, instead of skipping, what cannot mount a file system of its own.
+//! - `CORELANE_TEST_BIN=PATH`: the broker, in place of this build's.
 //! - `CORELANE_TEST_SEED=N`: the seed of random test data, which a failure prints.
 
 pub mod batch;
 pub mod broker;
 pub mod client;
+pub mod small_disk;
 pub mod wire;
 
 pub use broker::Broker;
+pub use small_disk::SmallDisk;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;

@@ -17,4 +17,4 @@ pub use create_topics::{CreatedTopic, NewTopic, create_topics};
 pub use delete_topics::{TopicRef, delete_topic};
 pub use placing::{ManualAssignment, PlacingRules};
 pub use producer_ids::{PRODUCER_ID_BLOCK, ProducerIdBlock, allocate_producer_ids};
-pub use start::{BrokerEndpoint, Registration, fence, first_features, lead_partitions, raise_features, register};
+pub use start::{BrokerEndpoint, Registration, fence, first_features, lead_partitions, register, resign_partitions};

@@ -1,5 +1,5 @@
-//! What the broker writes for itself, as Kafka's controller would: features, its registration, and the lead of all
-//! its partitions with a new leader epoch at every start.
+//! What the broker writes for itself, as Kafka's controller would: the first features, its registration, the lead of
+//! all its partitions with a new leader epoch at every start, and the end of that lead at a clean stop.
 
 use crate::catalog::features::{
     ELIGIBLE_LEADER_REPLICAS_VERSION, METADATA_VERSION, METADATA_VERSION_MAX, SupportedFeature,
@@ -49,14 +49,6 @@ pub fn first_features(levels: &[(&'static str, i16)], min_insync_replicas: i32) 
     records
 }
 
-/// Features that work by now, in a catalog in which they are off. Nothing is lowered, and `metadata.version` and
-/// ELR stay what they are: other brokers of the catalog's history may not know a later one.
-pub fn raise_features(image: &CatalogImage, levels: &[(&'static str, i16)]) -> Vec<MetadataRecord> {
-    let fixed = [METADATA_VERSION, ELIGIBLE_LEADER_REPLICAS_VERSION];
-    let raised = levels.iter().filter(|(name, level)| !fixed.contains(name) && image.feature(name) < *level);
-    raised.map(|&(name, level)| feature(name, level)).collect()
-}
-
 fn feature(name: &str, level: i16) -> MetadataRecord {
     FeatureLevelRecord { name: name.into(), feature_level: level }.into()
 }
@@ -99,6 +91,18 @@ pub fn lead_partitions(image: &CatalogImage) -> impl Iterator<Item = MetadataRec
     image.topics().flat_map(move |topic| {
         topic.partitions.iter().enumerate().filter_map(move |(index, partition)| {
             let change = partition.lead(image.node_id(), image.directory_id(), topic.id, index as i32)?;
+            Some(change.into())
+        })
+    })
+}
+
+/// The end of this node's lead of every partition that it leads, as Kafka's controlled shutdown leaves them: a broker
+/// that starts on them next leads nothing before its controller says so.
+pub fn resign_partitions(image: &CatalogImage) -> impl Iterator<Item = MetadataRecord> + use<'_> {
+    let elr = image.feature(ELIGIBLE_LEADER_REPLICAS_VERSION) > 0;
+    image.topics().flat_map(move |topic| {
+        topic.partitions.iter().enumerate().filter_map(move |(index, partition)| {
+            let change = partition.resign(image.node_id(), elr, topic.id, index as i32)?;
             Some(change.into())
         })
     })

@@ -39,6 +39,7 @@ fn makes_a_directory_for_kafka() {
                 config: LogConfig::default(),
                 clean: state.clean,
                 recovery_point: Offset::ZERO,
+                flushed_offset: Offset(0),
                 log_start_offset: Offset::ZERO,
                 leader_epoch: partition.leader_epoch,
                 adopted: state.adopted,

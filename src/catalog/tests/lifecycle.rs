@@ -1,14 +1,15 @@
 //! Starts, steps and stops of a catalog in a data directory.
 
 use super::super::commands::{ConfigChange, ConfigOp, ConfigTarget, TopicRef, alter_configs, delete_topic};
-use super::super::features::METADATA_VERSION_MAX;
+use super::super::features::{FORMAT_LEVELS, METADATA_VERSION_MAX};
 use super::super::placement::LastRun;
 use super::super::quorum::{ControllerEndpoint, QuorumState};
 use super::super::records::{
     AbortTransactionRecord, BeginTransactionRecord, EndTransactionRecord, FeatureLevelRecord, NoOpRecord, TopicRecord,
 };
 use super::super::{
-    Catalog, CatalogChange, CatalogError, CatalogImage, MetadataRecord, Placement, ResourceType, metadata_dir, snapshot,
+    Catalog, CatalogChange, CatalogError, CatalogImage, CatalogOptions, MetadataRecord, NO_LEADER, Placement,
+    ResourceType, metadata_dir, snapshot,
 };
 use super::{ADOPTED, CLEAN, NEW, NOW, TestLog, contents, create, load, options, start, stop};
 use crate::config::{Settings, Sources};
@@ -29,9 +30,9 @@ fn a_new_directory_gets_a_catalog() {
     assert_eq!(min_isr.map(|value| &**value), Some("1"));
     let broker = image.broker(1).expect("registered");
     assert!(!broker.fenced);
-    // Three control records, three of features and their config; the broker's epoch is its record's offset.
-    assert_eq!(image.broker_epoch(), 6);
-    assert_eq!(image.position().end_offset, Offset(8));
+    // Three control records, six features and a config; the broker's epoch is its record's offset.
+    assert_eq!(image.broker_epoch(), 10);
+    assert_eq!(image.position().end_offset, Offset(12));
     assert_eq!(image.position().leader_epoch, LeaderEpoch(1));
     assert_eq!(image.quorum().voters.as_ref().map(|voters| voters.voters.len()), Some(1));
     let names = ["meta.properties", "bootstrap.checkpoint", "corelane.placement"];
@@ -63,10 +64,33 @@ fn every_start_raises_every_epoch() {
         let alpha = image.topic_by_id(id).expect("it is there");
         assert_eq!(alpha.partitions.len(), 3);
         for partition in &alpha.partitions {
-            assert_eq!((partition.leader, partition.leader_epoch), (1, LeaderEpoch(run - 1)));
-            assert_eq!((&*partition.isr, partition.partition_epoch), (&[1][..], run - 1));
+            // One for the end of the last run, one for the start of this.
+            assert_eq!((partition.leader, partition.leader_epoch), (1, LeaderEpoch(2 * (run - 1))));
+            assert_eq!((&*partition.isr, partition.partition_epoch), (&[1][..], 2 * (run - 1)));
+            assert!(partition.elr.is_empty());
         }
         stop(dir.path(), loaded, log);
+    }
+}
+
+#[test]
+fn a_clean_stop_leaves_partitions_as_kafkas_does() {
+    for (features, isr, elr) in [(FORMAT_LEVELS.to_vec(), &[][..], &[1][..]), (Vec::new(), &[1][..], &[][..])] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let options = CatalogOptions { features, ..options(dir.path(), NEW) };
+        let mut loaded = Catalog::bootstrap_or_load(&options).expect("it loads");
+        let mut log = TestLog::new(&loaded.log);
+        let step = loaded.catalog.begin(&super::registration(), NOW).expect("it begins");
+        log.commit(&mut loaded.catalog, &step);
+        create(&mut loaded, &mut log, "alpha", 2);
+        let step = loaded.catalog.end(NOW).expect("no error").expect("it is registered");
+        for partition in &step.image.topic("alpha").expect("it is there").partitions {
+            assert_eq!((partition.leader, &*partition.isr, &*partition.elr), (NO_LEADER, isr, elr));
+            assert_eq!((partition.leader_epoch, partition.partition_epoch), (LeaderEpoch(1), 1));
+        }
+        assert!(step.image.broker(1).is_some_and(|broker| broker.fenced));
+        let again = loaded.catalog.end(NOW).expect("no error").expect("it is registered");
+        assert_eq!(again.changes, [], "who leads nothing has nothing to give up");
     }
 }
 

@@ -65,7 +65,7 @@ fn options(log_dir: &Path, dir_state: DirState) -> CatalogOptions {
         cluster_id: None,
         controller: None,
         shard_count: 4,
-        features: super::features::CATALOG_LEVELS.to_vec(),
+        features: super::features::FORMAT_LEVELS.to_vec(),
         min_insync_replicas: 1,
         dir_state,
         accept_damage: false,

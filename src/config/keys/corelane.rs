@@ -18,6 +18,14 @@ keys! {CORELANE:
     /// How many segment files may be open at once, over all shards. Unset, it is what the limit on open files
     /// (RLIMIT_NOFILE, raised to the hard limit) leaves after max.connections and a reserve.
     "log.open.files.max" = null, INT.at_least(limits::OPEN_FILES_MIN), Medium, ReadOnly;
+    /// Room that is kept back on the disk for the time when it is full: offsets, checkpoints, deletions and a clean stop
+    /// go on in it while producers are refused. Unset, a hundredth of the file system, 4 MiB at least and 256 MiB at
+    /// most, and no more than a sixteenth of a small one.
+    "log.reserve.bytes" = null, LONG.at_least(0), Medium, ReadOnly;
+    /// With log.io=direct: how many segments that retention removed a partition keeps at most, to write its next
+    /// segments into their files, which is faster than into new ones. They are kept only while the partition is written
+    /// so fast that they are soon needed. 0 removes all of them.
+    "log.recycle.segments.max" = "2", INT.between(0, limits::RECYCLED_SEGMENTS_MAX), Low, ReadOnly;
     /// How many shards the broker runs: threads with a core, a ring and partitions of their own. Unset, one for each
     /// core that the process may run on.
     "shards" = null, INT.between(1, limits::SHARDS_MAX as i64), High, ReadOnly;

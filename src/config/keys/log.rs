@@ -1,7 +1,7 @@
 //! The log: segments, flushing, retention, compaction. Most are the defaults of topic keys.
 
 use super::kind::{BOOLEAN, CODECS, DOUBLE, INT, LIST, LONG, RATIO, list_of, one_of};
-use super::reasons::{NO_COMPACTION, NO_RECOMPRESSION, NO_RETENTION, NO_TIERED_STORAGE, THREADS};
+use super::reasons::{NO_COMPACTION, NO_RECOMPRESSION, NO_TIERED_STORAGE};
 use super::{Effect, Key, keys};
 
 keys! {LOG:
@@ -73,20 +73,20 @@ keys! {LOG:
     /// How often log start offsets are written to log-start-offset-checkpoint.
     "log.flush.start.offset.checkpoint.interval.ms" = "60000", INT.at_least(0), High, ReadOnly;
     /// Delay of the log's background tasks after the start. Meant for tests.
-    internal "log.initial.task.delay.ms" = "30000", LONG.at_least(0), Low, ReadOnly, Effect::Ignored(THREADS);
-    /// What happens to old segments: delete, compact, both, or with an empty list neither.
-    "log.cleanup.policy" = "delete", list_of(&["compact", "delete"]), Medium, ClusterWide,
-        Effect::Ignored(NO_RETENTION);
+    internal "log.initial.task.delay.ms" = "30000", LONG.at_least(0), Low, ReadOnly;
+    /// What happens to old segments: delete, compact, both, or with an empty list neither. Compaction is not there yet:
+    /// a topic that is only compacted keeps all its records.
+    "log.cleanup.policy" = "delete", list_of(&["compact", "delete"]), Medium, ClusterWide;
     /// How long records are kept, in milliseconds; goes before minutes and hours, -1 is for ever.
-    "log.retention.ms" = null, LONG, High, ClusterWide, Effect::Ignored(NO_RETENTION);
+    "log.retention.ms" = null, LONG, High, ClusterWide;
     /// How long records are kept, in minutes.
-    "log.retention.minutes" = null, INT, High, ReadOnly, Effect::Ignored(NO_RETENTION);
+    "log.retention.minutes" = null, INT, High, ReadOnly;
     /// How long records are kept, in hours.
-    "log.retention.hours" = "168", INT, High, ReadOnly, Effect::Ignored(NO_RETENTION);
+    "log.retention.hours" = "168", INT, High, ReadOnly;
     /// How large a partition may grow before its oldest segments are deleted; -1 is no limit.
-    "log.retention.bytes" = "-1", LONG, High, ClusterWide, Effect::Ignored(NO_RETENTION);
+    "log.retention.bytes" = "-1", LONG, High, ClusterWide;
     /// How often segments are looked at for deletion.
-    "log.retention.check.interval.ms" = "300000", LONG.at_least(1), Medium, ReadOnly, Effect::Ignored(NO_RETENTION);
+    "log.retention.check.interval.ms" = "300000", LONG.at_least(1), Medium, ReadOnly;
     /// Bytes of a tiered partition that stay on this machine; -2 is retention.bytes.
     "log.local.retention.bytes" = "-2", LONG.at_least(-2), Medium, ClusterWide, Effect::Ignored(NO_TIERED_STORAGE);
     /// How long segments of a tiered partition stay on this machine; -2 is retention.ms.

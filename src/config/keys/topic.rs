@@ -1,13 +1,13 @@
 //! The keys of a topic, with the broker keys their defaults come from.
 
 use super::kind::{BOOLEAN, CODECS, INT, LIST, LONG, RATIO, list_of, one_of};
-use super::reasons::{NO_COMPACTION, NO_RECOMPRESSION, NO_RETENTION, NO_TIERED_STORAGE, SINGLE_NODE};
+use super::reasons::{NO_COMPACTION, NO_RECOMPRESSION, NO_TIERED_STORAGE, SINGLE_NODE};
 use super::{Effect, Key, keys};
 
 keys! {TOPIC:
-    /// What happens to old segments: delete, compact, both, or with an empty list neither.
-    "cleanup.policy" <- "log.cleanup.policy" = "delete", list_of(&["compact", "delete"]), Medium, ClusterWide,
-        Effect::Ignored(NO_RETENTION);
+    /// What happens to old segments: delete, compact, both, or with an empty list neither. Compaction is not there yet:
+    /// a topic that is only compacted keeps all its records.
+    "cleanup.policy" <- "log.cleanup.policy" = "delete", list_of(&["compact", "delete"]), Medium, ClusterWide;
     /// The codec batches are stored with; `producer` keeps the one they came with.
     "compression.type" <- "compression.type" = "producer", one_of(CODECS), Medium, ClusterWide,
         Effect::Ignored(NO_RECOMPRESSION);
@@ -23,7 +23,8 @@ keys! {TOPIC:
     /// How long a compacted topic keeps the marks of deleted keys.
     "delete.retention.ms" <- "log.cleaner.delete.retention.ms" = "86400000", LONG.at_least(0), Medium, ClusterWide,
         Effect::Ignored(NO_COMPACTION);
-    /// How long the files of a deleted partition or segment stay before they are removed.
+    /// How long the files of a deleted partition or segment stay before they are removed. A removed segment that nobody
+    /// has open may be written over at once, see log.recycle.segments.max.
     "file.delete.delay.ms" <- "log.segment.delete.delay.ms" = "60000", LONG.at_least(0), Medium, ClusterWide;
     /// Records after which a partition is flushed. It counts with log.flush.acks=none only: otherwise everything is
     /// flushed before it is acknowledged.
@@ -79,10 +80,9 @@ keys! {TOPIC:
     /// Delete what is in remote storage when it is turned off for the topic.
     "remote.log.delete.on.disable" = "false", BOOLEAN, Medium, ClusterWide, Effect::Ignored(NO_TIERED_STORAGE);
     /// How large a partition may grow before its oldest segments are deleted; -1 is no limit.
-    "retention.bytes" <- "log.retention.bytes" = "-1", LONG, Medium, ClusterWide, Effect::Ignored(NO_RETENTION);
+    "retention.bytes" <- "log.retention.bytes" = "-1", LONG, Medium, ClusterWide;
     /// How long records are kept, in milliseconds; -1 is for ever.
-    "retention.ms" <- "log.retention.ms" = "604800000", LONG.at_least(-1), Medium, ClusterWide,
-        Effect::Ignored(NO_RETENTION);
+    "retention.ms" <- "log.retention.ms" = "604800000", LONG.at_least(-1), Medium, ClusterWide;
     /// The size at which a segment is rolled.
     "segment.bytes" <- "log.segment.bytes" = "1073741824", INT.at_least(1_048_576), Medium, ClusterWide;
     /// The size at which a full offset index rolls its segment.

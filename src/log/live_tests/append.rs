@@ -39,7 +39,9 @@ fn a_lone_append_is_one_operation_and_a_crowd_shares_commits() {
                 written.log.wait_flushed(end).await.unwrap();
             }
             let lone = shard.stats();
-            assert_eq!((lone.commits, lone.durable_writes, lone.flushes), (10, 10, 0));
+            // The first one is flushed apart unless its file's name is durable by then.
+            assert!(lone.commits == 10 && lone.durable_writes >= 9, "{lone:?}");
+            assert_eq!(lone.durable_writes + lone.flushes, 10);
             let tasks: Vec<_> = (0..64)
                 .map(|_| {
                     let written = Rc::clone(&written);
@@ -123,7 +125,7 @@ fn many_partitions_share_flushes_and_a_few_descriptors() {
 fn an_idle_partition_gives_its_room_and_descriptor_back() {
     let root = data_dir();
     run(async {
-        let shard = LogShard::new(LogShardOptions { idle_truncate_after: SHORT, ..options(IoMode::Direct) });
+        let shard = LogShard::new(LogShardOptions { idle_truncate_after: SHORT * 20, ..options(IoMode::Direct) });
         let written = Written::new(&shard, root.path(), 0, LogConfig::default());
         let path = names::log_file(&written.log.dir(), Offset(0));
         for round in 1..4 {
@@ -171,7 +173,8 @@ fn a_deleted_log_leaves_nothing_and_takes_nothing() {
         let root = data_dir();
         run(async {
             let shard = LogShard::new(options(io));
-            let written = Written::new(&shard, root.path(), 0, LogConfig::default());
+            let config = LogConfig { file_delete_delay_ms: 0, ..LogConfig::default() };
+            let written = Written::new(&shard, root.path(), 0, config);
             let end = written.append(1, 100).unwrap();
             written.log.wait_flushed(end).await.unwrap();
             let open = written.append(1, 100).unwrap();

@@ -2,8 +2,12 @@
 
 mod append;
 mod faults;
+mod full_disk;
 mod reading;
+mod recycling;
 mod reopening;
+mod retention;
+mod retiring;
 mod rolling;
 
 use std::cell::RefCell;
@@ -21,6 +25,7 @@ use crate::types::{KafkaUuid, LeaderEpoch, Offset, TopicPartition};
 use super::appender::COMMIT_REACH_BYTES;
 use super::config::LogConfig;
 use super::error::LogError;
+use super::fault::FaultPlan;
 use super::load::load;
 use super::loaded::{LoadOptions, LoadedLog};
 use super::log::Log;
@@ -58,6 +63,7 @@ pub(super) fn loaded(root: &Path, partition: i32, config: LogConfig, clean: bool
         config,
         clean,
         recovery_point: Offset(0),
+        flushed_offset: Offset(0),
         log_start_offset: Offset(0),
         leader_epoch: LeaderEpoch(i32::MAX),
         adopted: false,

@@ -113,3 +113,19 @@ fn a_batch_larger_than_a_read_comes_whole() {
         });
     }
 }
+
+/// Somebody cut the file: an error, not a search without an end.
+#[test]
+fn a_segment_that_lost_its_end_is_damage() {
+    for io in MODES {
+        let root = data_dir();
+        run(async {
+            let (_shard, written) = filled(io, root.path(), 0).await;
+            let last = written.batches.borrow().last().unwrap().0;
+            let base = written.log.segment_views().last().unwrap().base_offset;
+            let path = names::log_file(&written.log.dir(), base);
+            std::fs::File::options().write(true).open(path).unwrap().set_len(0).unwrap();
+            assert!(written.log.read(last, written.log.high_watermark(), 1 << 20, true).await.is_err());
+        });
+    }
+}

@@ -45,6 +45,7 @@ impl Partition {
             config: LogConfig { index_interval_bytes: 200, ..LogConfig::default() },
             clean: false,
             recovery_point: Offset(0),
+            flushed_offset: Offset(0),
             log_start_offset: Offset(0),
             leader_epoch: LeaderEpoch(9),
             adopted: false,

@@ -58,7 +58,9 @@ impl std::error::Error for SnapshotError {}
 impl ProducerTable {
     /// The bytes of the file that `end_offset` names; producers in the order of their ids.
     pub fn encode_snapshot(&self) -> Vec<u8> {
-        let mut entries: Vec<(ProducerId, &ProducerEntry)> = self.iter().collect();
+        // The file cannot say where a producer without a batch goes on: without its entry it begins where it likes.
+        let told = |entry: &ProducerEntry| entry.resume_sequence.is_none() || entry.transaction_first_offset.is_some();
+        let mut entries: Vec<(ProducerId, &ProducerEntry)> = self.iter().filter(|(_, entry)| told(entry)).collect();
         entries.sort_unstable_by_key(|(id, _)| *id);
         let mut out = Vec::with_capacity(ENTRIES_AT + 4 + entries.len() * ENTRY_BYTES);
         out.extend_from_slice(&VERSION.to_be_bytes());

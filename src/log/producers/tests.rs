@@ -145,9 +145,36 @@ fn truncation_takes_back_what_it_knows() {
     assert_eq!(table.end_offset(), Offset(50));
     assert_eq!(table.get(ID).unwrap().last_sequence(), 49);
     append(&mut table, &batch(0, 50, 10));
-    assert!(!table.truncate_to(Offset(20)), "batch 0 to 19 is forgotten");
-    assert!(table.is_empty());
+    let behind = ProducerBatch { producer_id: ProducerId(8), ..batch(0, 500, 1) };
+    append(&mut table, &behind);
+    append(&mut table, &ProducerBatch { base_sequence: 501, ..behind });
+    assert!(table.truncate_to(Offset(20)));
     assert_eq!(table.end_offset(), Offset(20));
+    for (next, others) in [(batch(0, 20, 10), [30, 0, 10]), (behind, [501, 499, 0])] {
+        for base_sequence in others {
+            let other = ProducerBatch { base_sequence, ..next };
+            assert_eq!(code(&table, &other), ErrorCode::OutOfOrderSequenceNumber, "{other:?} is not what was lost");
+        }
+        assert_eq!(table.check(&next), Verdict::Append);
+    }
+    let file = table.encode_snapshot();
+    assert!(ProducerTable::decode_snapshot(&file, Offset(20), 0).unwrap().is_empty(), "the file has no word for it");
+    append(&mut table, &batch(0, 20, 10));
+    append(&mut table, &batch(0, 30, 10));
+    append(&mut table, &ProducerBatch { epoch: 1, ..batch(0, 0, 10) });
+    assert!(table.truncate_to(Offset(40)));
+    assert_eq!(code(&table, &batch(0, 40, 10)), ErrorCode::InvalidProducerEpoch, "the later instance is there");
+    append(&mut table, &ProducerBatch { epoch: 1, ..batch(0, 0, 10) });
+
+    // More in flight than a producer may have: what was before them is not known any more.
+    let mut table = ProducerTable::new(Offset(0));
+    for i in 0..7 {
+        append(&mut table, &batch(0, 10 * i, 10));
+    }
+    append(&mut table, &behind);
+    assert!(table.truncate_to(Offset(10)));
+    assert!(table.get(ID).is_none(), "forgotten");
+    assert!(table.get(ProducerId(8)).is_some(), "and nobody else");
 
     let mut table = ProducerTable::new(Offset(0));
     append(&mut table, &ProducerBatch { transactional: true, ..batch(0, 0, 1) });

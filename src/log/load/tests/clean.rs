@@ -33,8 +33,13 @@ fn a_creation_that_was_interrupted_is_completed() {
     std::fs::write(partition.path("partition.metadata"), b"").unwrap();
     load(&partition.options).unwrap();
     assert_eq!(super::super::super::partition_metadata::read(partition.dir()).unwrap(), Some(TOPIC_ID));
+    // A power cut can keep the names of both files, and the content of neither.
+    std::fs::write(partition.path("partition.metadata"), b"").unwrap();
+    load(&partition.options).unwrap();
+    assert_eq!(super::super::super::partition_metadata::read(partition.dir()).unwrap(), Some(TOPIC_ID));
     // With data there it is another matter.
     std::fs::write(partition.path("partition.metadata"), b"").unwrap();
+    std::fs::write(partition.path("00000000000000000000.log"), b"data").unwrap();
     assert!(matches!(load(&partition.options), Err(LoadError::Malformed { .. })));
 }
 
@@ -257,4 +262,32 @@ fn a_snapshot_behind_the_recovery_point_is_not_relied_on() {
     partition.options.recovery_point = Offset(2);
     let loaded = partition.load();
     assert_eq!(loaded.producers.get(ProducerId(77)).unwrap().batches().last().unwrap().last_offset, Offset(2));
+}
+
+#[test]
+fn segments_below_the_log_start_are_removed_and_a_part_of_one_stays() {
+    let batches = some_batches(40);
+    let base = end_of(&batches[..20]);
+    let end = end_of(&batches);
+    for clean in [true, false] {
+        for (start, is_gone) in [(base.plus(-1), false), (base, true), (base.plus(3), true), (end, true)] {
+            let mut partition = Partition::new();
+            stopped(&partition, &batches);
+            for offset in [0, base.0] {
+                std::fs::write(names::txn_index_file(partition.dir(), Offset(offset)), b"").unwrap();
+            }
+            partition.options.clean = clean;
+            partition.options.recovery_point = end;
+            partition.options.log_start_offset = start;
+            let loaded = load(&partition.options).unwrap();
+            assert_eq!((loaded.log_start_offset, loaded.log_end_offset), (start, end));
+            let first = &partition.path("00000000000000000000");
+            for suffix in ["log", "index", "timeindex", "txnindex"] {
+                assert_eq!(first.with_extension(suffix).exists(), !is_gone, "{suffix} from {start}");
+            }
+            assert!(names::txn_index_file(partition.dir(), base).exists());
+            assert_eq!(loaded.sealed.len(), usize::from(!is_gone));
+            assert_eq!(loaded.epochs.entries()[0].start_offset, start);
+        }
+    }
 }

@@ -16,7 +16,7 @@ fn a_cut_below_the_recovery_point_is_damage() {
     let damage = partition.load_damaged();
     assert_eq!(damage.position, position as u64);
     assert_eq!(damage.offset, end_of(&batches[..5]));
-    assert_eq!(damage.kind, DamageKind::BelowRecoveryPoint { recovery_point: flushed });
+    assert_eq!(damage.kind, DamageKind::BelowFlushed { flushed });
     assert!(damage.to_string().contains("00000000000000000000.log is damaged at byte"), "{damage}");
 
     partition.options.recovery_point = end_of(&batches[..5]);

@@ -1,5 +1,5 @@
 //! A disk that loses power: of the blocks written since the last flush any subset is there, each in any of the versions
-//! it had, over zeros or over what the file held before.
+//! it had, over zeros or over what the file held before. Some disks write no more than a sector whole.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,9 @@ use proptest::prelude::*;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::super::super::recycle::disarm;
+use super::super::super::recycle::{ATTRIBUTES_AT, SECTOR_BYTES, Straddling, disarm, straddles};
 use super::*;
+use crate::runtime::fs::OpenFlags;
 
 const BLOCK: usize = 4096;
 const BASE: i64 = 1000;
@@ -38,14 +39,16 @@ impl Disk {
         self.durable.clone_from(&self.current);
     }
 
-    /// What is on the disk when the power is back.
-    fn cut(&self, random: &mut StdRng) -> Vec<u8> {
+    /// What is on the disk when the power is back, if it writes `whole` bytes at a time.
+    fn cut(&self, random: &mut StdRng, whole: usize) -> Vec<u8> {
         let mut content = self.durable.clone();
         let lost = random.random_range(0.0..1.0);
         for (block, versions) in &self.versions {
-            if !random.random_bool(lost) {
-                let version = &versions[random.random_range(0..versions.len())];
-                content[block * BLOCK..(block + 1) * BLOCK].copy_from_slice(version);
+            for at in (0..BLOCK).step_by(whole) {
+                if !random.random_bool(lost) {
+                    let version = &versions[random.random_range(0..versions.len())];
+                    content[block * BLOCK + at..block * BLOCK + at + whole].copy_from_slice(&version[at..at + whole]);
+                }
             }
         }
         content
@@ -90,15 +93,23 @@ impl Writer {
     }
 }
 
-/// What a recycled file held: batches of lower offsets, as large as the new ones or not.
+/// What a recycled file held: batches of lower offsets, as large as the new ones or not. Those that could be revived
+/// are spoilt.
 fn stale(random: &mut StdRng, bytes: usize, value: &[u8]) -> Vec<u8> {
     let mut content = Vec::new();
+    let mut straddling = Vec::new();
     let mut offset = 0;
     let equal = random.random_bool(0.7);
     while content.len() < bytes {
         let records = if equal { 2 } else { random.random_range(1..4) };
+        if straddles(content.len() as u64, SECTOR_BYTES) {
+            straddling.push(content.len());
+        }
         content.extend_from_slice(&batch(offset, records, 1, value));
         offset = (offset + i64::from(records)).min(BASE - 10);
+    }
+    for position in straddling {
+        content[position + ATTRIBUTES_AT as usize] ^= 0xff;
     }
     content.truncate(bytes);
     content
@@ -113,6 +124,7 @@ fn run(seed: u64) {
     partition.options.log_start_offset = Offset(BASE);
     let mut writer = Writer::over(Disk::holding(content), Vec::new());
     let equal = random.random_bool(0.5);
+    let whole = if random.random_bool(0.5) { BLOCK } else { SECTOR_BYTES as usize };
     for epoch in 2..5 {
         for _ in 0..random.random_range(1..12) {
             for _ in 0..random.random_range(1..6) {
@@ -122,7 +134,7 @@ fn run(seed: u64) {
             let unflushed = writer.batches.concat().len() - writer.flushed_bytes;
             writer.commit(unflushed > REACH as usize / 2 || random.random_bool(0.4));
         }
-        let content = writer.disk.cut(&mut random);
+        let content = writer.disk.cut(&mut random, whole);
         partition.write(BASE, &content);
         partition.options.leader_epoch = LeaderEpoch(epoch);
         let checkpointed = random.random_range(0..=writer.flushed);
@@ -148,32 +160,46 @@ proptest! {
     }
 }
 
-/// A batch's header lies over a block's boundary, the first block is written and the second is lost: then the new base
-/// offset stands in front of an old batch, whose CRC does not cover it.
+/// A batch's header lies over the end of what the disk writes whole, the first part is written and the second is lost:
+/// then the new base offset stands in front of an old batch, whose CRC does not cover it.
 #[test]
 fn an_old_batch_does_not_get_a_new_offset() {
+    for whole in [BLOCK, SECTOR_BYTES as usize] {
+        an_old_batch_does_not_get_a_new_offset_with(whole);
+    }
+}
+
+fn an_old_batch_does_not_get_a_new_offset_with(whole: usize) {
     let mut made_up = 0;
     for in_first_block in 0..30 {
         // Two batches of the same sizes, old and new; the second begins so many bytes before the end of the block.
         let pair = |base: i64, text: u8| {
             let without_value = batch(0, 1, 2, b"").len();
             // The lengths of a record and its value take three bytes more than those of an empty one.
-            let filler = vec![text; BLOCK - in_first_block - without_value - 2];
+            let filler = vec![text; whole - in_first_block - without_value - 2];
             let first = batch(base, 1, 2, &filler);
             [first, batch(base + 1, 1, 2, &[text; 500])]
         };
         let (old, new) = (pair(BASE - 256, b'o'), pair(BASE, b'n'));
-        assert_eq!((old[0].len(), new[0].len()), (BLOCK - in_first_block, BLOCK - in_first_block));
+        assert_eq!((old[0].len(), new[0].len()), (whole - in_first_block, whole - in_first_block));
         for disarmed in [false, true] {
             let mut partition = Partition::new();
             partition.options.log_start_offset = Offset(BASE);
-            partition.write(BASE, &old.concat());
+            let mut content = old.concat();
+            content.resize(content.len().next_multiple_of(BLOCK), 0);
+            partition.write(BASE, &content);
             if disarmed {
-                let spoilt = disarm(&names::log_file(partition.dir(), Offset(BASE)), BLOCK as u64).unwrap();
-                assert_eq!(spoilt, u32::from((1..21).contains(&in_first_block)));
+                let mut straddling = Straddling::default();
+                straddling.note(0);
+                straddling.note(old[0].len() as u64);
+                let straddling = straddling.into_positions().unwrap();
+                assert_eq!(straddling.len(), usize::from((1..21).contains(&in_first_block)));
+                let path = names::log_file(partition.dir(), Offset(BASE));
+                disarm(&crate::runtime::fs::open(&path, OpenFlags::READ_WRITE).unwrap(), &straddling, BLOCK as u64)
+                    .unwrap();
             }
             let mut content = partition.read(BASE);
-            content[..BLOCK].copy_from_slice(&new.concat()[..BLOCK]);
+            content[..whole].copy_from_slice(&new.concat()[..whole]);
             partition.write(BASE, &content);
             let kept = partition.batches(&partition.load());
             assert_eq!(kept[0], new[0]);
@@ -211,4 +237,83 @@ fn a_recovery_that_is_cut_off_is_made_good_by_the_next() {
             assert_eq!(partition.content().len(), 2, "one segment and the epochs");
         }
     }
+}
+
+/// The batches of one use of a file and the content of its next: stale as recycling leaves it, below `base`.
+fn recycled_content(batches: usize, value: &[u8]) -> Vec<u8> {
+    (0..batches).flat_map(|at| batch(at as i64 * 2, 2, 1, value)).collect()
+}
+
+/// A roll took a removed segment's file over, and the power went before anything was written to it.
+#[test]
+fn a_recycled_segment_that_was_never_written_is_empty() {
+    let batches = some_batches(12);
+    let end = end_of(&batches);
+    for stale_batches in [1, 40, 4000] {
+        for checkpointed in [0, 6, 12] {
+            let mut partition = Partition::new();
+            partition.write(0, &batches.concat());
+            // As large as the new ones, and behind them in the file's order.
+            let stale: Vec<u8> = (0..stale_batches).flat_map(|_| batch(end.0 - 50, 1, 4, b"stale")).collect();
+            partition.write(end.0, &stale);
+            partition.options.recovery_point = end_of(&batches[..checkpointed]);
+            let loaded = partition.load();
+            assert_eq!(loaded.damage, None);
+            assert_eq!((loaded.log_end_offset, loaded.active.base_offset, loaded.active.size_bytes), (end, end, 0));
+            assert_eq!(partition.batches(&loaded), batches);
+            assert_eq!(partition.read(end.0), b"", "nothing of the old batches is left");
+        }
+    }
+}
+
+/// The power went when the segment before was not flushed yet: the log ends there, and the recycled file goes.
+#[test]
+fn a_recycled_segment_behind_a_torn_one_is_removed() {
+    let batches = some_batches(12);
+    let end = end_of(&batches);
+    for written in [false, true] {
+        let partition = Partition::new();
+        let mut torn = batches.concat();
+        torn.truncate(torn.len() - 10);
+        torn.resize(torn.len().next_multiple_of(BLOCK), 0);
+        partition.write(0, &torn);
+        let stale = recycled_content(2000, b"stale");
+        let mut content = stale.clone();
+        if written {
+            let new = batch(end.0, 1, 4, b"new");
+            content[..new.len()].copy_from_slice(&new);
+            content[new.len()..2 * BLOCK].fill(0);
+        }
+        partition.write(end.0, &content);
+        let loaded = partition.load();
+        assert_eq!(loaded.damage, None, "written: {written}");
+        assert_eq!(partition.batches(&loaded), &batches[..11]);
+        assert!(!names::log_file(partition.dir(), end).exists());
+    }
+}
+
+/// A producer's records hold whole batches of high offsets: inside of stale batches, spoilt or not, they are nobody's.
+#[test]
+fn what_old_records_hold_is_not_taken_for_damage() {
+    let inner = batch(BASE + 500, 1, 2, b"of another log");
+    let mut stale = Vec::new();
+    for at in 0..2000 {
+        let position = stale.len();
+        stale.extend_from_slice(&batch(at, 1, 1, &inner));
+        if straddles(position as u64, SECTOR_BYTES) {
+            stale[position + ATTRIBUTES_AT as usize] ^= 0xff;
+        }
+    }
+    assert!(stale.len() as u64 > 4 * REACH);
+    let mut partition = Partition::new();
+    partition.options.log_start_offset = Offset(BASE);
+    let mut disk = Disk::holding(stale);
+    let mut content = batch(BASE, 1, 2, b"new");
+    let end = content.len();
+    content.resize(2 * BLOCK, 0);
+    disk.write(0, &content);
+    partition.write(BASE, &disk.current);
+    let loaded = partition.load();
+    assert_eq!((loaded.damage.clone(), loaded.log_end_offset), (None, Offset(BASE + 1)));
+    assert_eq!(partition.read(BASE).len(), end);
 }

@@ -1,0 +1,255 @@
+//! What a run did and what was promised of it: the other side of every comparison.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use crate::log::{EpochEntry, LeaderEpochCache, LoadedLog, LogScanner};
+use crate::types::{LeaderEpoch, Offset, ProducerId};
+
+/// A batch as it stands in the log.
+#[derive(Clone, Debug)]
+pub struct Known {
+    pub end: i64,
+    pub epoch: i32,
+    pub bytes: Bytes,
+}
+
+/// A batch as its client sends it. Its producer is the partition's only one, so its first sequence is its first
+/// offset, wherever and however often it was sent.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    pub sequence: i32,
+    pub count: i32,
+    pub bytes: Bytes,
+    /// Sent, and not answered yet.
+    pub in_flight: bool,
+}
+
+/// One moment of a run, as far as it concerns partition `lane`.
+#[derive(Clone, Debug)]
+pub enum Mark {
+    /// A client made a new batch.
+    Made {
+        lane: usize,
+        sent: Sent,
+    },
+    Appended {
+        lane: usize,
+        base: i64,
+        known: Known,
+    },
+    /// The disk was full: what was appended from here on is gone.
+    TakenBack {
+        lane: usize,
+        end: i64,
+    },
+    /// A client was told that everything before is durable.
+    Acknowledged {
+        lane: usize,
+        end: i64,
+    },
+    /// A client was told that everything before is written; it does not send it again.
+    Answered {
+        lane: usize,
+        end: i64,
+    },
+    /// So much was shown to consumers, or is said to be on the device.
+    Visible {
+        lane: usize,
+        end: i64,
+    },
+    /// So much was acknowledged to those who asked for no more than that it is written.
+    Written {
+        lane: usize,
+        end: i64,
+    },
+    LogStart {
+        lane: usize,
+        offset: i64,
+    },
+    /// A start was through: the partition is served from its loaded log.
+    Opened {
+        lane: usize,
+        end: i64,
+    },
+    /// The catalog holds this leader epoch.
+    Epoch(i32),
+    /// The directory was stopped cleanly.
+    Stopped,
+}
+
+/// How the last run ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    PowerCut,
+    /// The process was killed; the kernel lived on.
+    Kill,
+}
+
+/// A partition and its client.
+#[derive(Clone, Debug, Default)]
+pub struct Lane {
+    pub known: BTreeMap<i64, Known>,
+    pub end: i64,
+    /// No power cut takes what is before.
+    pub durable: i64,
+    /// No end of the process takes what is before.
+    pub written: i64,
+    pub log_start: i64,
+    /// What the client has no answer for.
+    pub unanswered: VecDeque<Sent>,
+    pub next_sequence: i32,
+}
+
+#[derive(Clone, Debug)]
+pub struct World {
+    pub lanes: Vec<Lane>,
+    pub epoch: i32,
+    pub stopped: bool,
+}
+
+pub const PRODUCER: ProducerId = ProducerId(4000);
+
+impl World {
+    pub fn new(lanes: usize) -> World {
+        World { lanes: vec![Lane::default(); lanes], epoch: 0, stopped: false }
+    }
+
+    pub fn apply(&mut self, mark: &Mark) {
+        match mark {
+            Mark::Made { lane, sent } => {
+                let lane = &mut self.lanes[*lane];
+                lane.next_sequence = sent.sequence + sent.count;
+                lane.unanswered.push_back(sent.clone());
+            }
+            Mark::Appended { lane, base, known } => {
+                let lane = &mut self.lanes[*lane];
+                assert_eq!(*base, lane.end);
+                lane.end = known.end;
+                lane.known.insert(*base, known.clone());
+            }
+            Mark::TakenBack { lane, end } => self.lanes[*lane].cut(*end),
+            Mark::Acknowledged { lane, end } => {
+                let lane = &mut self.lanes[*lane];
+                lane.durable = lane.durable.max(*end);
+                lane.unanswered.retain(|sent| i64::from(sent.sequence) >= *end);
+            }
+            Mark::Answered { lane, end } => {
+                self.lanes[*lane].unanswered.retain(|sent| i64::from(sent.sequence) >= *end);
+            }
+            Mark::Visible { lane, end } => self.lanes[*lane].durable = *end,
+            Mark::Written { lane, end } => self.lanes[*lane].written = *end,
+            Mark::LogStart { lane, offset } => self.lanes[*lane].log_start = *offset,
+            Mark::Opened { lane, end } => {
+                let lane = &mut self.lanes[*lane];
+                lane.cut(*end);
+                // All of it is shown from now on.
+                lane.durable = *end;
+                lane.written = *end;
+                if lane.unanswered.front().map_or(lane.next_sequence, |sent| sent.sequence) as i64 > *end {
+                    // Written was not enough: what its client does not have any more is lost, and it begins anew.
+                    lane.unanswered.clear();
+                    lane.next_sequence = *end as i32;
+                }
+                self.stopped = false;
+            }
+            Mark::Epoch(epoch) => self.epoch = *epoch,
+            Mark::Stopped => self.stopped = true,
+        }
+    }
+
+    /// The process is gone: whatever clients have no answer for they send again.
+    pub fn ended(&mut self, ending: Ending) {
+        for lane in &mut self.lanes {
+            if ending == Ending::PowerCut {
+                lane.written = lane.durable;
+            }
+            lane.unanswered.iter_mut().for_each(|sent| sent.in_flight = false);
+        }
+    }
+}
+
+impl Lane {
+    fn cut(&mut self, end: i64) {
+        self.known.split_off(&end);
+        self.end = self.known.last_key_value().map_or(end.min(self.end), |(_, known)| known.end);
+    }
+
+    /// Compares a loaded log with what was promised.
+    pub fn check(&self, loaded: &LoadedLog, ending: Ending) -> Result<(), String> {
+        let name = &loaded.topic_partition;
+        if let Some(damage) = &loaded.damage {
+            return Err(format!("{name}: taken for damage: {damage}"));
+        }
+        let promised = match ending {
+            Ending::PowerCut => self.durable,
+            Ending::Kill => self.durable.max(self.written),
+        };
+        let (start, end) = (loaded.log_start_offset.0, loaded.log_end_offset.0);
+        if end < promised {
+            return Err(format!("{name}: the log ends at {end}, and everything before {promised} was promised"));
+        }
+        if end > self.end {
+            return Err(format!("{name}: the log ends at {end}, and nothing behind {} was ever appended", self.end));
+        }
+        if start > self.log_start {
+            return Err(format!("{name}: the log begins at {start}, and only {} was asked for", self.log_start));
+        }
+        self.check_content(loaded)?;
+        self.check_epochs(loaded)?;
+        check_producer(loaded)
+    }
+
+    fn check_content(&self, loaded: &LoadedLog) -> Result<(), String> {
+        let name = &loaded.topic_partition;
+        let (start, end) = (loaded.log_start_offset, loaded.log_end_offset);
+        let mut at = start.0;
+        if start < end {
+            let mut scanner = LogScanner::open(&loaded.dir, start, end).map_err(|error| format!("{name}: {error}"))?;
+            while let Some((header, bytes)) = scanner.next_batch().map_err(|error| format!("{name}: {error}"))? {
+                let base = header.base_offset.0;
+                let Some(known) = self.known.get(&base) else {
+                    return Err(format!("{name}: a batch stands at {base}, where none was appended"));
+                };
+                if base > at || (base < at && at > start.0) {
+                    return Err(format!("{name}: a batch at {base} where {at} is next"));
+                }
+                if known.bytes != bytes {
+                    return Err(format!("{name}: the batch at {base} is not the one that was appended"));
+                }
+                at = header.next_offset().0;
+            }
+        }
+        if at == end.0 { Ok(()) } else { Err(format!("{name}: the batches end at {at}, the log at {end}")) }
+    }
+
+    fn check_epochs(&self, loaded: &LoadedLog) -> Result<(), String> {
+        let mut entries: Vec<EpochEntry> = Vec::new();
+        for (base, known) in self.known.range(..loaded.log_end_offset.0) {
+            if entries.last().is_none_or(|last| last.epoch.0 < known.epoch) {
+                entries.push(EpochEntry { epoch: LeaderEpoch(known.epoch), start_offset: Offset(*base) });
+            }
+        }
+        let mut expected = LeaderEpochCache::from_entries(entries);
+        expected.truncate_from_start(loaded.log_start_offset);
+        let is_empty = loaded.log_start_offset == loaded.log_end_offset;
+        if expected == loaded.epochs || is_empty {
+            return Ok(());
+        }
+        Err(format!("{}: leader epochs {:?} instead of {expected:?}", loaded.topic_partition, loaded.epochs))
+    }
+}
+
+/// A retry of the last batch must be known for one.
+fn check_producer(loaded: &LoadedLog) -> Result<(), String> {
+    let end = loaded.log_end_offset.0;
+    let last = loaded.producers.get(PRODUCER).map(|entry| i64::from(entry.last_sequence()));
+    if loaded.producers.end_offset() != loaded.log_end_offset {
+        return Err(format!("{}: producers as of {:?}", loaded.topic_partition, loaded.producers.end_offset()));
+    }
+    if end > loaded.log_start_offset.0 && last != Some(end - 1) {
+        return Err(format!("{}: the producer's last sequence is {last:?} of {end}", loaded.topic_partition));
+    }
+    Ok(())
+}
