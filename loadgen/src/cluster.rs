@@ -125,8 +125,18 @@ impl Cluster {
                 let of =
                     ListOffsetsTopic { name: Str::from(&topic.name), partitions: partitions.iter().map(ask).collect() };
                 let request = ListOffsetsRequest { replica_id: -1, topics: vec![of], ..Default::default() };
-                let answer =
-                    with_client(leader, async |client| client.call(&request, self.versions.list_offsets).await)?;
+                let answer = with_client(leader, async |client| {
+                    // A broker of many partitions leads the last of them a little after Metadata says so.
+                    let deadline = clock::now() + LEADERS_PATIENCE;
+                    loop {
+                        let answer = client.call(&request, self.versions.list_offsets).await?;
+                        let partitions = || answer.topics.iter().flat_map(|topic| &topic.partitions);
+                        if partitions().all(|partition| !is_passing(partition.error_code)) || clock::now() > deadline {
+                            return Ok(answer);
+                        }
+                        runtime::sleep(Duration::from_millis(50)).await;
+                    }
+                })?;
                 for partition in answer.topics.iter().flat_map(|topic| &topic.partitions) {
                     if partition.error_code != 0 {
                         return Err(Error::code(
@@ -178,6 +188,14 @@ impl Versions {
         let level = answer.finalized_features.iter().find(|feature| feature.name == "metadata.version");
         Ok((versions, level.map(|feature| feature.max_version_level)))
     }
+}
+
+/// What a broker answers while a partition gets its leader.
+fn is_passing(code: i16) -> bool {
+    matches!(
+        ErrorCode::from_code(code),
+        Some(ErrorCode::NotLeaderOrFollower | ErrorCode::LeaderNotAvailable | ErrorCode::UnknownTopicOrPartition)
+    )
 }
 
 async fn create(client: &mut Client, versions: Versions, names: &[String], partitions: u32) -> Result<(), Error> {
