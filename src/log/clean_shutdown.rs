@@ -230,4 +230,40 @@ mod tests {
         std::fs::write(dir.path().join("corelane-unclean/run"), "\0\0\0").unwrap();
         assert_eq!(marks.state().unwrap(), state(false, true, u64::MAX, None));
     }
+
+    /// Whatever a power cut makes of what a start and a stop did, Apache Kafka never finds the mark of a clean stop
+    /// in a directory that was written to, nor such a directory without the name on which it refuses to start.
+    #[test]
+    fn no_power_cut_brings_the_clean_mark_back() {
+        use crate::log::fault::testing::{DiskModel, SimulatedDisk};
+        use rand::SeedableRng;
+        let dir = tempfile::tempdir().unwrap();
+        let disk = SimulatedDisk::new(dir.path(), DiskModel::default(), 1);
+        let session = disk.watch();
+        let marks = CleanShutdownMarks::new(dir.path());
+        marks.begin(REACH).unwrap();
+        marks.loaded(REACH).unwrap();
+        marks.finish(7).unwrap();
+        let stopped = disk.event_count();
+        marks.begin(REACH).unwrap();
+        let begun = disk.event_count();
+        drop(session);
+        let (events, mut model) = (disk.take_events(), DiskModel::default());
+        for (at, event) in events.iter().enumerate() {
+            for seed in 0..20 {
+                let mut random = rand::rngs::StdRng::seed_from_u64(seed);
+                let cut = model.power_cut(&mut random);
+                let (marked, unclean) =
+                    (cut.find(Path::new(CLEAN_SHUTDOWN)).is_some(), cut.find(Path::new(UNCLEAN_DIR)).is_some());
+                assert!(at < stopped || marked || unclean, "event {at}, seed {seed}: neither mark");
+            }
+            model.apply(event);
+        }
+        assert_eq!(events.len(), begun);
+        for seed in 0..100 {
+            let cut = model.power_cut(&mut rand::rngs::StdRng::seed_from_u64(seed));
+            assert!(cut.find(Path::new(CLEAN_SHUTDOWN)).is_none(), "seed {seed}: the mark is back");
+            assert!(cut.find(Path::new(UNCLEAN_DIR)).is_some(), "seed {seed}: Kafka would start");
+        }
+    }
 }

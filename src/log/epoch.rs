@@ -67,9 +67,10 @@ impl LeaderEpochCache {
         &self.entries
     }
 
-    /// Whether no entry is missing for a log that begins at `offset`.
+    /// Whether no entry is missing for a log that begins at `offset`. A file without entries can be one that a power cut
+    /// took the content of.
     pub fn begin_at_or_before(&self, offset: Offset) -> bool {
-        self.entries.first().is_none_or(|first| first.start_offset <= offset)
+        self.entries.first().is_some_and(|first| first.start_offset <= offset)
     }
 
     pub fn latest(&self) -> Option<EpochEntry> {

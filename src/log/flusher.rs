@@ -7,13 +7,16 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
+use crate::runtime::fs::{self, OpenFlags};
 use crate::runtime::{end_of_turn, offload, spawn};
 use crate::types::Offset;
 
 use super::file::File;
-use super::log::Log;
+use super::log::{Log, State};
 use super::log_shard::LogShard;
+use super::names;
 
 /// A segment with bytes that are written and not flushed.
 #[derive(Debug)]
@@ -41,6 +44,29 @@ impl Flusher {
     pub fn begin_durable_write(&self, log: &Log, base_offset: Offset) {
         self.running.set(true);
         log.flushing().set(Some(base_offset));
+    }
+}
+
+impl Log {
+    /// Flushes a segment whose file was closed for other partitions' sake: without a write nobody else opens it.
+    pub(super) fn flush_reopened(self: &Rc<Self>, base_offset: Offset) {
+        let path = names::log_file(&self.dir(), base_offset);
+        let flags = OpenFlags::READ_WRITE.direct(self.shard().is_direct());
+        let log = Rc::clone(self);
+        drop(spawn(async move {
+            let opened = offload({
+                let path = path.clone();
+                move || fs::open(&path, flags)
+            });
+            match opened.await {
+                Ok(_) if !matches!(*log.state().borrow(), State::Open | State::Full { .. }) => {}
+                Ok(file) => {
+                    log.keep_open(base_offset, &Arc::new(file));
+                    log.flush_written();
+                }
+                Err(error) => tracing::warn!("{} cannot be opened to be flushed: {error}", path.display()),
+            }
+        }));
     }
 }
 

@@ -23,7 +23,7 @@ use super::names;
 use super::partition_metadata;
 use super::producers::ProducerTable;
 use super::recovery::{INDEXES_KEPT_FROM_BYTES, Recovery, write_file, write_indexes};
-use super::replay::{Replay, load_producers};
+use super::replay::{Replay, load_producers, remove_torn_snapshots};
 use super::segment_scan::{ScannedSegment, Standing};
 
 /// Up to how many partitions each syncs its own files; more are made durable by one sync of the file system.
@@ -242,6 +242,7 @@ impl<'a> Loader<'a> {
             Err(damage) => return Ok(self.damaged(damage)),
         };
         recovery.apply(dir, &mut files, self.sync)?;
+        remove_torn_snapshots(dir, &mut files, producers_until, options.now_ms)?;
         self.report.segments_scanned = recovery.scanned.len() as u32;
         self.report.bytes_scanned = recovery.bytes_scanned;
         self.report.cut = recovery.cut.take();

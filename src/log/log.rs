@@ -489,12 +489,14 @@ impl Log {
             return;
         }
         let front = self.live.borrow().front().map(|segment| segment.base_offset);
-        if let Some(base_offset) = front
-            && base_offset < marks.written
-            && let Some(file) = self.shard.descriptors.get((self.key, base_offset))
-        {
-            let file = self.shard.file(file);
-            self.shard.flush_soon(self, base_offset, &file, marks.written, 0);
+        if let Some(base_offset) = front.filter(|base_offset| *base_offset < marks.written) {
+            match self.shard.descriptors.get((self.key, base_offset)) {
+                Some(file) => {
+                    let file = self.shard.file(file);
+                    self.shard.flush_soon(self, base_offset, &file, marks.written, 0);
+                }
+                None => self.flush_reopened(base_offset),
+            }
         }
     }
 

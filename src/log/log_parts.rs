@@ -19,8 +19,10 @@ impl Log {
 
     /// Whether the running flush covers the block that the segment's next write begins with.
     pub(super) fn flush_holds_block(&self, segment: &LiveSegment) -> bool {
-        self.flushing.get() == Some(segment.base_offset)
-            && !segment.written_end.is_multiple_of(self.shard.options.block_bytes)
+        // Over blocks used before the last write ended with a block of zeros, which the next one begins with.
+        let begins_in_written = !segment.written_end.is_multiple_of(self.shard.options.block_bytes)
+            || segment.written_end < segment.room.stale_end;
+        self.flushing.get() == Some(segment.base_offset) && begins_in_written
     }
 
     pub(super) fn has_placed(&self) -> bool {

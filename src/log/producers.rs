@@ -56,6 +56,8 @@ pub struct ProducerEntry {
     remembered: u8,
     /// The last offset of the newest batch of this epoch that is remembered no more; -1 if there is none.
     forgotten_to: Offset,
+    /// The last batch that had to go, in case all behind it is taken back.
+    forgotten: Option<RememberedBatch>,
     /// Where it goes on, after all that was remembered has been taken back: its producer sends that again, and one of
     /// its later batches, on their way meanwhile, must not slip in before.
     resume_sequence: Option<i32>,
@@ -399,6 +401,7 @@ impl ProducerEntry {
             batches: [RememberedBatch::default(); BATCHES_REMEMBERED],
             remembered: 0,
             forgotten_to: Offset::UNKNOWN,
+            forgotten: None,
             resume_sequence: None,
             touched_ms: i64::MIN,
             marker_offset: None,
@@ -459,6 +462,7 @@ impl ProducerEntry {
             self.epoch = epoch;
             self.remembered = 0;
             self.forgotten_to = Offset::UNKNOWN;
+            self.forgotten = None;
             self.resume_sequence = None;
         }
     }
@@ -467,6 +471,7 @@ impl ProducerEntry {
         self.resume_sequence = None;
         if usize::from(self.remembered) == BATCHES_REMEMBERED {
             self.forgotten_to = self.batches[0].last_offset;
+            self.forgotten = self.batches.first().copied();
             self.batches.rotate_left(1);
             self.remembered -= 1;
         }
@@ -481,6 +486,13 @@ impl ProducerEntry {
             return true;
         }
         self.remembered = kept as u8;
+        if kept == 0
+            && let Some(last) = self.forgotten.take_if(|batch| batch.last_offset < offset)
+        {
+            self.batches[0] = last;
+            self.remembered = 1;
+            self.forgotten_to = Offset(last.last_offset.0 - i64::from(last.offset_delta) - 1);
+        }
         if self.transaction_first_offset.is_some_and(|first| first >= offset) {
             self.transaction_first_offset = None;
         }
@@ -488,7 +500,7 @@ impl ProducerEntry {
             Some(batch) => self.last_timestamp = batch.timestamp,
             None => self.resume_sequence = self.batches.first().map(RememberedBatch::first_sequence),
         }
-        kept > 0 || self.forgotten_to < offset
+        self.remembered > 0 || self.forgotten_to < offset
     }
 }
 

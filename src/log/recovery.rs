@@ -78,12 +78,11 @@ impl Recovery {
                 }
                 None => None,
             };
-            let segment = match resumed {
-                Some(segment) => segment,
-                None => {
-                    standing = before;
-                    scan_segment(&options.dir, base_offset, rules, &mut standing, &options.config, replay)?
-                }
+            let segment = if let Some(segment) = resumed {
+                segment
+            } else {
+                standing = before;
+                scan_segment(&options.dir, base_offset, rules, &mut standing, &options.config, replay)?
             };
             let stop = segment.stop.clone();
             scanned.push(segment);

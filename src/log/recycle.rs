@@ -224,6 +224,21 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_shares_blocks_is_left_alone() {
+        let Some(dir) = dir() else { return };
+        let removed = removed(dir.path(), 50_000);
+        let copy = dir.path().join("backup");
+        let copied = std::process::Command::new("cp").arg("--reflink=always").args([&removed.path, &copy]).output();
+        if !copied.unwrap().status.success() {
+            eprintln!("skipped: {} has no reflinks", dir.path().display());
+            return;
+        }
+        assert_eq!(removed.make_ready(WANTED).unwrap(), None);
+        std::fs::remove_file(&copy).unwrap();
+        assert!(removed.make_ready(WANTED).unwrap().is_some());
+    }
+
+    #[test]
     fn batches_whose_headers_lie_across_a_sectors_end_are_spoilt_and_known_again() {
         let Some(dir) = dir() else { return };
         let mut content = Vec::new();

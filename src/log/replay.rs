@@ -82,15 +82,43 @@ pub(super) fn load_producers(
     now_ms: i64,
 ) -> Result<ProducerTable, LoadError> {
     while let Some(&offset) = files.snapshots.range(..=end).next_back() {
-        let path = names::snapshot_file(dir, offset);
-        let bytes = fs::read_bounded(&path, SNAPSHOT_BYTES_MAX).map_err(LoadError::io("read", &path))?;
-        match ProducerTable::decode_snapshot(&bytes, offset, now_ms) {
-            Ok(producers) => return Ok(producers),
-            Err(wrong) => {
-                tracing::warn!("{} is removed: {wrong}", path.display());
-                files.remove_snapshot(dir, offset)?;
-            }
+        if let Some(producers) = read_snapshot(dir, files, offset, now_ms)? {
+            return Ok(producers);
         }
     }
     Ok(ProducerTable::new(start))
+}
+
+/// Removes the snapshots behind `end` that a crash left half written. Nothing has looked at them, and those at the
+/// base offset of a segment stay.
+pub(super) fn remove_torn_snapshots(
+    dir: &Path,
+    files: &mut PartitionFiles,
+    end: Offset,
+    now_ms: i64,
+) -> Result<(), LoadError> {
+    let behind: Vec<Offset> = files.snapshots.range(end..).copied().filter(|&offset| offset > end).collect();
+    for offset in behind {
+        read_snapshot(dir, files, offset, now_ms)?;
+    }
+    Ok(())
+}
+
+/// The producers of a snapshot, or `None` if it is invalid, and removed.
+fn read_snapshot(
+    dir: &Path,
+    files: &mut PartitionFiles,
+    offset: Offset,
+    now_ms: i64,
+) -> Result<Option<ProducerTable>, LoadError> {
+    let path = names::snapshot_file(dir, offset);
+    let bytes = fs::read_bounded(&path, SNAPSHOT_BYTES_MAX).map_err(LoadError::io("read", &path))?;
+    match ProducerTable::decode_snapshot(&bytes, offset, now_ms) {
+        Ok(producers) => Ok(Some(producers)),
+        Err(wrong) => {
+            tracing::warn!("{} is removed: {wrong}", path.display());
+            files.remove_snapshot(dir, offset)?;
+            Ok(None)
+        }
+    }
 }

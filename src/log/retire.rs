@@ -45,6 +45,13 @@ impl Retiring {
     pub fn is_busy(&self) -> bool {
         self.busy.get()
     }
+
+    fn put_back(&self, first: Vec<SealedSegment>) {
+        let mut segments = self.segments.borrow_mut();
+        for segment in first.into_iter().rev() {
+            segments.push_front(segment);
+        }
+    }
 }
 
 /// What waits for its removal, for one shard.
@@ -96,7 +103,15 @@ impl Log {
             }
             let ready = self.ready_to_retire();
             if !ready.is_empty() {
-                self.bury(ready).await;
+                if let Err(left) = self.bury(ready).await {
+                    if matches!(state, State::Closed) {
+                        break;
+                    }
+                    // Those behind them wait too: a gap between the files would look as if what is behind it had been
+                    // written before what is missing, and a crash would cut it off.
+                    self.retiring.put_back(left);
+                    sleep(FULL_WAIT).await;
+                }
                 continue;
             }
             match state {
@@ -131,10 +146,11 @@ impl Log {
         created && self.is_named()
     }
 
-    /// Renames the files of segments and has them removed later.
-    async fn bury(self: &Rc<Self>, segments: Vec<SealedSegment>) {
+    /// Renames the files of segments and has them removed later; gives the segments back if that fails.
+    async fn bury(self: &Rc<Self>, buried: Vec<SealedSegment>) -> Result<(), Vec<SealedSegment>> {
+        let segments = &buried;
         let shard = Rc::clone(self.shard());
-        let (recycled, wanted) = (self.to_recycle(&segments), self.recycle_wanted());
+        let (recycled, wanted) = (self.to_recycle(segments), self.recycle_wanted());
         let segments: Vec<Offset> = segments.iter().map(|segment| segment.base_offset).collect();
         let files: Vec<Arc<RawFile>> =
             segments.iter().filter_map(|&base_offset| shard.descriptors.remove((self.key(), base_offset))).collect();
@@ -167,11 +183,15 @@ impl Log {
             Ok((renamed, spares)) => {
                 shard.put_in_grave(self, Grave::Files(renamed));
                 self.add_spares(spares);
+                Ok(())
             }
-            Err(error) => tracing::error!(
-                "{}: files of removed segments cannot be renamed: {error}; the next start removes them",
-                self.topic_partition()
-            ),
+            Err(error) => {
+                tracing::error!(
+                    "{}: files of removed segments cannot be renamed: {error}; it is tried again",
+                    self.topic_partition()
+                );
+                Err(buried)
+            }
         }
     }
 

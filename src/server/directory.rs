@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 
 use super::StartError;
 use crate::config::IoMode;
-use crate::log::names;
+use crate::log::{LoadError, names};
 use crate::runtime::file::RawFile;
 use crate::runtime::fs::{self, DirectAlignment, FileLock, OpenFlags};
 
 /// How long a start waits for the lock of a process that is ending.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
+/// How often it looks.
+const LOCK_LOOK: Duration = Duration::from_millis(20);
 
 /// The data directory, ours until this is dropped.
 #[derive(Debug)]
@@ -109,12 +111,23 @@ impl Directory {
     }
 }
 
+/// Tries for as long as a directory may still be held by a process that was killed.
+pub fn when_free<T>(take: impl Fn() -> Result<T, LoadError>) -> Result<T, LoadError> {
+    let began = Instant::now();
+    loop {
+        match take() {
+            Err(LoadError::Locked { .. }) if began.elapsed() < LOCK_WAIT => std::thread::sleep(LOCK_LOOK),
+            result => return result,
+        }
+    }
+}
+
 /// Takes the lock, and waits a moment for a process that was killed: its rings hold the lock while they write.
 fn lock_soon(path: &Path) -> std::io::Result<Option<FileLock>> {
     let began = Instant::now();
     loop {
         match fs::lock(path)? {
-            None if began.elapsed() < LOCK_WAIT => std::thread::sleep(Duration::from_millis(20)),
+            None if began.elapsed() < LOCK_WAIT => std::thread::sleep(LOCK_LOOK),
             lock => return Ok(lock),
         }
     }

@@ -22,7 +22,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
 pub use addresses::Endpoint;
-pub use directory::Directory;
+pub use directory::{Directory, when_free};
 pub use exit::{EXIT_IMPATIENT, StartError};
 pub use loading::load_error;
 

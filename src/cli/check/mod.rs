@@ -14,7 +14,7 @@ use clap::{Args, ValueEnum};
 use crate::log::LoadError;
 use crate::log::check::Severity;
 use crate::log::check::root::lock_for_reading;
-use crate::server::{StartError, load_error};
+use crate::server::{StartError, load_error, when_free};
 
 use inspect::{inspect, recognize};
 use progress::Progress;
@@ -89,7 +89,7 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, StartError> {
         left = inspect(&directory, false, &progress)?;
         result = output::Result { inspection: &left, deep: args.deep, repair: Some((&found, &done)) };
     } else {
-        let _lock = lock_for_reading(&directory).map_err(|error| match error {
+        let _lock = when_free(|| lock_for_reading(&directory)).map_err(|error| match error {
             LoadError::Locked { path } => StartError::DirectoryLocked { path },
             other => load_error(&directory, other),
         })?;

@@ -15,7 +15,7 @@ use crate::log::check::{FindingKind, RepairOptions, Repaired, Severity, repair_p
 use crate::log::names::{self, DirKind};
 use crate::log::{CleanShutdownMarks, LoadError, LoadOptions, PartitionOffsets};
 use crate::runtime::{fs, threads};
-use crate::server::{StartError, load_error};
+use crate::server::{StartError, load_error, when_free};
 use crate::types::{Offset, TopicPartition};
 
 use super::inspect::{Inspection, inspect};
@@ -212,7 +212,7 @@ pub fn default_save_to(directory: &Path) -> PathBuf {
 
 /// Takes the directory for this repair alone.
 pub fn lock(directory: &Path) -> Result<crate::log::DirLock, StartError> {
-    crate::log::DirLock::acquire(directory).map_err(|error| match error {
+    when_free(|| crate::log::DirLock::acquire(directory)).map_err(|error| match error {
         LoadError::Locked { path } => StartError::DirectoryLocked { path },
         other => load_error(&directory.join(names::LOCK), other),
     })

@@ -150,7 +150,8 @@ fn truncation_takes_back_what_it_knows() {
     append(&mut table, &ProducerBatch { base_sequence: 501, ..behind });
     assert!(table.truncate_to(Offset(20)));
     assert_eq!(table.end_offset(), Offset(20));
-    for (next, others) in [(batch(0, 20, 10), [30, 0, 10]), (behind, [501, 499, 0])] {
+    assert_eq!(table.get(ID).unwrap().last_sequence(), 19, "what was before those taken back");
+    for (next, others) in [(batch(0, 20, 10), [30, 0, 11]), (behind, [501, 499, 0])] {
         for base_sequence in others {
             let other = ProducerBatch { base_sequence, ..next };
             assert_eq!(code(&table, &other), ErrorCode::OutOfOrderSequenceNumber, "{other:?} is not what was lost");
@@ -158,7 +159,9 @@ fn truncation_takes_back_what_it_knows() {
         assert_eq!(table.check(&next), Verdict::Append);
     }
     let file = table.encode_snapshot();
-    assert!(ProducerTable::decode_snapshot(&file, Offset(20), 0).unwrap().is_empty(), "the file has no word for it");
+    let told = ProducerTable::decode_snapshot(&file, Offset(20), 0).unwrap();
+    assert_eq!(told.get(ID).unwrap().last_sequence(), 19);
+    assert!(told.get(ProducerId(8)).is_none(), "the file has no word for where one without a batch goes on");
     append(&mut table, &batch(0, 20, 10));
     append(&mut table, &batch(0, 30, 10));
     append(&mut table, &ProducerBatch { epoch: 1, ..batch(0, 0, 10) });

@@ -86,7 +86,7 @@ fn chain(seed: u64, figures: &Figures) -> Result<(), String> {
         let record = on_fresh_directory(|root| run(&setup, root, &disk, &world, ending, random.random()));
         let record = record.map_err(|what| {
             if let Some((record, at)) = &last {
-                show(record, *at);
+                show(record, *at, &disk);
             }
             in_this(what)
         })?;
@@ -107,7 +107,7 @@ fn chain(seed: u64, figures: &Figures) -> Result<(), String> {
             // Beside the chain: a start is all that is tried.
             let idle = Setup { steps: 0, ..setup.clone() };
             on_fresh_directory(|root| run(&idle, root, &disk, &world, how, random.random())).map_err(|what| {
-                show(&record, at);
+                show(&record, at, &disk);
                 in_this(format!("{how:?} at event {at} of {}: {what}", record.events.len()))
             })?;
         }
@@ -119,15 +119,16 @@ fn chain(seed: u64, figures: &Figures) -> Result<(), String> {
     Ok(())
 }
 
-/// Shows what a run did up to its end, if a single seed was asked for.
-fn show(record: &Record, at: usize) {
+/// Shows what a run did up to its end, and leaves the directory as it was found then, if a single seed was asked for.
+fn show(record: &Record, at: usize, found: &DiskModel) {
     if number("CORELANE_POWER_CUT_SEED").is_none() {
         return;
     }
     for (number, event) in record.events[..at].iter().enumerate() {
         match event {
             Event::Mark(mark) => {
-                eprintln!("{number}: {}", format!("{:?}", record.marks[*mark]).chars().take(120).collect::<String>())
+                let mark = format!("{:?}", record.marks[*mark]);
+                eprintln!("{number}: {}", mark.get(..100).unwrap_or(&mark));
             }
             Event::BeginWrite { write, node, position, data } => {
                 eprintln!("{number}: BeginWrite {write} of {} bytes at {position} of node {node}", data.len());
@@ -135,6 +136,9 @@ fn show(record: &Record, at: usize) {
             event => eprintln!("{number}: {event:?}"),
         }
     }
+    let left = tempfile::Builder::new().prefix("corelane-power-cut").tempdir_in(scratch()).unwrap().keep();
+    found.write_to(&left, &mut StdRng::seed_from_u64(0));
+    eprintln!("the directory as the start found it: {}", left.display());
 }
 
 /// When a run ends, and how.
@@ -176,8 +180,11 @@ fn what_was_promised_outlives_any_power_cut() {
     if let Some(seed) = number("CORELANE_POWER_CUT_SEED") {
         return try_seed(seed, &figures);
     }
-    let count = number("CORELANE_POWER_CUT_SEEDS").unwrap_or(200);
-    let first: u64 = rand::random::<u64>() >> 16;
+    // Without a number asked for always the same, so that a red run is a change's own doing.
+    let (count, first) = match number("CORELANE_POWER_CUT_SEEDS") {
+        Some(count) => (count, rand::random::<u64>() >> 16),
+        None => (200, 1),
+    };
     let next = AtomicU64::new(0);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let began = std::time::Instant::now();

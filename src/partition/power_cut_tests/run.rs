@@ -2,9 +2,11 @@
 //! consume, perhaps a clean stop. Where it ends is for others to say: the power can be cut anywhere in its events.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use rand::rngs::StdRng;
@@ -13,19 +15,21 @@ use rand::{Rng, SeedableRng};
 use crate::config::{Settings, Sources, TopicConfig};
 use crate::log::fault::testing::{DiskModel, Event, SimulatedDisk};
 use crate::log::{
-    self, Chunk, CleanShutdownMarks, DirCheckpoints, FaultPlan, FlushAcks, LoadOptions, LogError, LogShard,
-    PartitionOffsets, names,
+    self, Chunk, CleanShutdownMarks, DirCheckpoints, FaultKind, FaultOp, FaultPlan, FlushAcks, LoadOptions, LogError,
+    LogShard, PartitionOffsets, names,
 };
 use crate::partition::{AppendError, Origin, Partition};
 use crate::record::{self, BatchBuilder, BatchHeader, BatchOptions, Producer};
 use crate::runtime::{self, Runtime, end_of_turn, observe, spawn};
 use crate::types::{KafkaUuid, LeaderEpoch, Offset, TopicPartition};
 
-use super::setup::Setup;
+use super::setup::{Fault, Setup};
 use super::world::{Ending, Known, Mark, PRODUCER, Sent, World};
 
 /// A client has no more batches under way than a broker remembers.
 const UNANSWERED_MAX: usize = 5;
+/// A run that takes longer, by its own clock, is stuck.
+const TIME_MAX: Duration = Duration::from_secs(10_000);
 
 /// What a run left behind.
 pub struct Record {
@@ -48,6 +52,8 @@ pub struct Run {
     partitions: RefCell<Vec<Rc<Partition>>>,
     random: RefCell<StdRng>,
     faults: Arc<FaultPlan>,
+    /// Where partitions stood when a write or flush failed.
+    poisoned: RefCell<BTreeMap<usize, i64>>,
     started_at: Cell<usize>,
     recycled_segments: Cell<u64>,
     wrong: RefCell<Option<String>>,
@@ -93,20 +99,24 @@ pub fn run(
         partitions: RefCell::default(),
         random: RefCell::new(StdRng::seed_from_u64(!seed)),
         faults: Arc::new(FaultPlan::new()),
+        poisoned: RefCell::default(),
         started_at: Cell::new(usize::MAX),
         recycled_segments: Cell::new(0),
         wrong: RefCell::default(),
     });
     let runtime = RUNTIME_OPTIONS.with(Runtime::new).map_err(|error| error.to_string())?;
     let session = simulated.watch();
-    let result = runtime.block_on(Rc::clone(&run).whole(ending));
+    let whole = runtime::timeout(TIME_MAX, Rc::clone(&run).whole(ending));
+    let result = runtime.block_on(whole).unwrap_or_else(|_| Err("it hangs".to_owned()));
     simulated.set_onlooker(None);
     let events = simulated.take_events();
     drop(session);
     run.partitions.borrow_mut().clear();
     drop(runtime);
     result?;
-    if let Some(wrong) = run.wrong.take().or_else(|| simulated.violation()) {
+    // What is left of a short write may meet a flush that began meanwhile.
+    let violation = simulated.violation().filter(|_| setup.fault != Fault::ShortWrites);
+    if let Some(wrong) = run.wrong.take().or(violation) {
         return Err(wrong);
     }
     let started_at = run.started_at.get().min(events.len());
@@ -224,6 +234,12 @@ impl Run {
                 FlushAcks::All => offsets.high_watermark.max(offsets.flushed).0,
                 FlushAcks::None => offsets.flushed.0,
             };
+            if matches!(partition.log.state_error(), Some(LogError::Poisoned { .. })) {
+                let then = *self.poisoned.borrow_mut().entry(lane).or_insert(shown);
+                if shown > then {
+                    self.blame(format!("t-{lane}: {shown} was promised after a failure at {then}"));
+                }
+            }
             if shown > durable {
                 noted.push(self.note(Mark::Visible { lane, end: shown }));
             }
@@ -250,7 +266,11 @@ impl Run {
                 self.produce(lane);
             }
         }
-        for _ in 0..self.setup.steps {
+        let fault_at = self.below(self.setup.steps.max(1));
+        for step in 0..self.setup.steps {
+            if step == fault_at {
+                self.begin_fault();
+            }
             let lane = self.below(self.setup.partitions);
             match self.below(21) {
                 0..=11 => {
@@ -270,6 +290,48 @@ impl Run {
             if let Some(wrong) = self.wrong.borrow().clone() {
                 return Err(wrong);
             }
+        }
+        self.recover_from_faults().await
+    }
+
+    fn begin_fault(&self) {
+        let random = self.random.borrow_mut().random();
+        match self.setup.fault {
+            Fault::None => {}
+            Fault::ShortWrites => self.faults.set_short_writes(random),
+            Fault::Full => self.faults.set_full(true),
+            Fault::Operation(op) => self.faults.fail(op, random as u32 % 10, FaultKind::Io),
+            Fault::Call => self.disk.fail_call(random as u32 % 20, 5),
+        }
+    }
+
+    /// What has to hold when nothing fails any more: a full disk is forgotten, and whoever was not hit goes on.
+    async fn recover_from_faults(self: &Rc<Self>) -> Result<(), String> {
+        if !matches!(self.setup.fault, Fault::Full | Fault::Operation(FaultOp::Flush | FaultOp::Write)) {
+            return Ok(());
+        }
+        self.faults.set_full(false);
+        let mut poisoned = 0;
+        for lane in 0..self.setup.partitions * self.setup.steps.min(1) {
+            let partition = Rc::clone(&self.partitions.borrow()[lane]);
+            for _ in 0..100 {
+                self.produce(lane);
+                self.turns(20).await;
+                self.settle(lane).await;
+                match partition.log.state_error() {
+                    Some(LogError::DiskFull) => observe::advance_ms(50),
+                    _ => break,
+                }
+            }
+            match partition.log.state_error() {
+                None => {}
+                Some(LogError::Poisoned { .. }) if self.setup.fault != Fault::Full => poisoned += 1,
+                Some(error) => return Err(format!("t-{lane}: it does not go on: {error}")),
+            }
+        }
+        // One syncfs that fails is that of many.
+        if self.setup.fault == Fault::Operation(FaultOp::Write) && poisoned > 1 {
+            return Err(format!("one failed write poisoned {poisoned} partitions"));
         }
         Ok(())
     }
@@ -298,6 +360,7 @@ impl Run {
             }
         };
         let partition = Rc::clone(&self.partitions.borrow()[lane]);
+        self.disk.glance();
         let end = partition.log.log_end_offset().0;
         let (base, last) = (i64::from(sent.sequence), i64::from(sent.sequence + sent.count));
         let origin = Origin::Client { version: 9 };
@@ -306,6 +369,11 @@ impl Run {
             Err(AppendError::Log(LogError::DiskFull | LogError::Poisoned { .. } | LogError::Closed)) => return,
             // The one before it was taken back, and its client has not heard of it yet.
             Err(AppendError::Producer(_)) if end < base => return,
+            // Without flushes a start can begin behind a batch that was not answered: of those before its last one a
+            // broker knows nothing then, as Apache Kafka.
+            Err(AppendError::Producer(_)) if self.setup.flush_acks == FlushAcks::None => {
+                return self.mark(Mark::Answered { lane, end: last });
+            }
             Err(error) => return self.blame(format!("t-{lane}: batch {base} was refused: {error}")),
         };
         let durable = partition.wait_acknowledged(appended.end_offset, -1);
@@ -380,6 +448,7 @@ impl Run {
             Ok(read) => read,
             // It was deleted meanwhile.
             Err(_) if partition.log.log_start_offset().0 > from => return Ok(()),
+            Err(_) if matches!(self.setup.fault, Fault::Operation(FaultOp::Read) | Fault::Call) => return Ok(()),
             Err(error) => return Err(format!("t-{lane}: a read from {from} failed: {error:?}")),
         };
         let mut content = Vec::new();
@@ -426,7 +495,9 @@ impl Run {
     async fn checkpoint(&self, checkpoints: &Arc<DirCheckpoints>) {
         self.note_offsets(checkpoints);
         let writing = Arc::clone(checkpoints);
-        if let Err(error) = runtime::offload(move || writing.write()).await {
+        if let Err(error) = runtime::offload(move || writing.write()).await
+            && self.setup.fault != Fault::Call
+        {
             self.blame(format!("the checkpoints cannot be written: {error}"));
         }
     }
@@ -446,7 +517,9 @@ impl Run {
 
     async fn retain(&self, lane: usize) {
         let partition = Rc::clone(&self.partitions.borrow()[lane]);
-        if let Err(error) = partition.log.apply_retention(runtime::wall_ms()).await {
+        if let Err(error) = partition.log.apply_retention(runtime::wall_ms()).await
+            && matches!(self.setup.fault, Fault::None | Fault::ShortWrites)
+        {
             self.blame(format!("t-{lane}: retention failed: {error}"));
         }
     }
@@ -474,13 +547,19 @@ impl Run {
             match closed.await {
                 Ok(_) => {}
                 Err(LogError::Poisoned { .. }) => return Ok(()),
+                Err(_) if self.setup.fault == Fault::Call => return Ok(()),
                 Err(error) => return Err(format!("a log cannot be closed: {error}")),
             }
         }
+        // The last answers go out.
+        end_of_turn().await;
+        end_of_turn().await;
         self.note_offsets(checkpoints);
         let failed = |error: log::LoadError| format!("the stop failed: {error}");
-        checkpoints.write().map_err(failed)?;
-        marks.finish(0).map_err(failed)?;
+        match checkpoints.write().and_then(|()| marks.finish(0)) {
+            Err(_) if self.setup.fault == Fault::Call => return Ok(()),
+            stopped => stopped.map_err(failed)?,
+        }
         self.mark(Mark::Stopped);
         Ok(())
     }

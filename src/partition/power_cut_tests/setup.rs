@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::Rng;
 use rand::rngs::StdRng;
 
-use crate::log::{CommitSizes, FlushAcks, IoMode, LogConfig, LogShardOptions};
+use crate::log::{CommitSizes, FaultOp, FlushAcks, IoMode, LogConfig, LogShardOptions};
 
 /// How a run is set up.
 #[derive(Clone, Debug)]
@@ -22,9 +22,23 @@ pub struct Setup {
     /// Every batch has so many bytes of values, in one record: what a file held before lines up with what comes.
     pub equal_bytes: Option<usize>,
     pub value_bytes_max: usize,
+    pub fault: Fault,
     /// How much is done in one run.
     pub steps: usize,
     pub checkpoint_after_bytes: u64,
+}
+
+/// What else goes wrong during a run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    None,
+    ShortWrites,
+    /// The disk is full for a while.
+    Full,
+    /// EIO from one operation of the appender, the flusher or a reader.
+    Operation(FaultOp),
+    /// EIO from one of the calls that make, complete and remove files.
+    Call,
 }
 
 impl Setup {
@@ -60,6 +74,13 @@ impl Setup {
             recycled_segments_max: *pick(random, &[0, 2, 2]),
             equal_bytes: random.random_bool(0.4).then(|| random.random_range(1..=value_bytes_max)),
             value_bytes_max,
+            fault: match random.random_range(0..20) {
+                0..=1 => Fault::ShortWrites,
+                2..=3 => Fault::Full,
+                4..=5 => Fault::Operation(*pick(random, &[FaultOp::Write, FaultOp::Flush, FaultOp::Read])),
+                6 => Fault::Call,
+                _ => Fault::None,
+            },
             steps: random.random_range(5..80),
             checkpoint_after_bytes: *pick(random, &[2_000, 15_000, 128 << 20]),
         }

@@ -77,12 +77,10 @@ fn wrong_epochs_are_found_and_read_anew() {
         only(&mut partition, FindingKind::LeaderEpochs, &path);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "0\n2\n2 0\n4 7\n");
     }
-    // An epoch without a batch, and one whose beginning was deleted, are as they should be.
-    for text in ["0\n4\n2 0\n3 7\n4 7\n6 21\n"] {
-        let partition = Partition::new();
-        std::fs::write(partition.dir().join(names::LEADER_EPOCH_CHECKPOINT), text).unwrap();
-        assert_eq!(partition.findings(), []);
-    }
+    // An epoch without a batch is as it should be.
+    let partition = Partition::new();
+    std::fs::write(partition.dir().join(names::LEADER_EPOCH_CHECKPOINT), "0\n3\n2 0\n4 7\n6 21\n").unwrap();
+    assert_eq!(partition.findings(), []);
 }
 
 #[test]

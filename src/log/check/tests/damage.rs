@@ -16,7 +16,8 @@ fn every_flipped_byte_is_found_where_it_is() {
                 let (position, offset) = place(&batches, at);
                 // A whole batch is some 100 bytes; of each every one, of the bits two.
                 for byte in 0..batches[at].len() {
-                    for bits in [1 << (byte % 8)] {
+                    {
+                        let bits = 1 << (byte % 8);
                         partition.flip(segment, position as usize + byte, bits);
                         let found = partition.wrong();
                         let here = found.iter().any(|found| {

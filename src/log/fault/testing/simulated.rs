@@ -113,12 +113,16 @@ impl SimulatedDisk {
         self.push(Event::Mark(mark));
     }
 
-    fn push(&self, event: Event) {
+    /// Has the onlooker look, between two events.
+    pub fn glance(&self) {
         let noted = self.onlooker.borrow().as_ref().map(|look| look()).unwrap_or_default();
-        let mut events = self.events.borrow_mut();
-        events.extend(noted.into_iter().map(Event::Mark));
+        self.events.borrow_mut().extend(noted.into_iter().map(Event::Mark));
+    }
+
+    fn push(&self, event: Event) {
+        self.glance();
         self.model.borrow_mut().apply(&event);
-        events.push(event);
+        self.events.borrow_mut().push(event);
     }
 
     fn new_id(&self) -> u64 {
@@ -141,8 +145,13 @@ impl SimulatedDisk {
         self.model.borrow().find(path.strip_prefix(&self.root).ok()?)
     }
 
+    fn turns(&self) -> u32 {
+        let mut random = self.random.borrow_mut();
+        if random.random_bool(0.02) { random.random_range(0..=200) } else { random.random_range(0..=self.pause_max) }
+    }
+
     async fn some_turns(&self) {
-        for _ in 0..self.pause() {
+        for _ in 0..self.turns() {
             end_of_turn().await;
         }
     }
@@ -287,8 +296,11 @@ impl FsObserver for SimulatedDisk {
     }
 
     fn pause(&self) -> u32 {
-        let mut random = self.random.borrow_mut();
-        if random.random_bool(0.02) { random.random_range(0..=200) } else { random.random_range(0..=self.pause_max) }
+        // A helper's call can take longer than several commits.
+        if self.random.borrow_mut().random_bool(0.2) {
+            return self.random.borrow_mut().random_range(0..=80);
+        }
+        self.turns()
     }
 }
 

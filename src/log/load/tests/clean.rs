@@ -265,6 +265,29 @@ fn a_snapshot_behind_the_recovery_point_is_not_relied_on() {
 }
 
 #[test]
+fn a_snapshot_that_a_roll_left_half_written_is_removed() {
+    let batches: Vec<Vec<u8>> = (0..6).map(|number| produced(number, number as i32)).collect();
+    let mut rolled = ProducerTable::new(Offset(0));
+    for bytes in &batches[..3] {
+        rolled.replay(bytes, NOW_MS).unwrap();
+    }
+    let whole = rolled.encode_snapshot().to_vec();
+    let torn = whole[..whole.len() - 1].to_vec();
+    let unwritten = vec![0; whole.len()];
+    for (content, stays) in [(whole, true), (torn, false), (unwritten, false), (Vec::new(), false)] {
+        let mut partition = Partition::new();
+        partition.write(0, &batches[..3].concat());
+        partition.write(3, &batches[3..].concat());
+        partition.options.recovery_point = Offset(1);
+        let path = partition.path("00000000000000000003.snapshot");
+        std::fs::write(&path, content).unwrap();
+        let loaded = partition.load();
+        assert_eq!(loaded.log_end_offset, Offset(6));
+        assert_eq!(path.exists(), stays);
+    }
+}
+
+#[test]
 fn segments_below_the_log_start_are_removed_and_a_part_of_one_stays() {
     let batches = some_batches(40);
     let base = end_of(&batches[..20]);
