@@ -7,11 +7,13 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
+use corelane::runtime::threads;
 
 use crate::{
     brokers::{self, EmbeddedOptions, Running, Spec},
     calibrate, compare,
     error::Error,
+    interrupt,
     process::parse_cores,
     produce,
     progress::Progress,
@@ -118,17 +120,28 @@ struct ReportOptions {
 
 impl Place {
     pub fn cores(&self) -> Result<Vec<usize>, Error> {
-        let cores = self.pin.as_deref().map(parse_cores).transpose().map_err(Error::Wrong)?;
-        if let Some(broker) = &self.broker_cores {
-            parse_cores(broker).map_err(Error::Wrong)?;
+        if let Some(cores) = &self.broker_cores {
+            cores_that_are_there("--broker-cores", cores)?;
         }
-        Ok(cores.unwrap_or_default())
+        self.pin.as_deref().map_or(Ok(Vec::new()), |cores| cores_that_are_there("--pin", cores))
     }
 
     pub fn thread_count(&self) -> Result<usize, Error> {
         let cores = self.cores()?.len();
         let half = std::thread::available_parallelism().map_or(1, |all| (all.get() / 2).max(1));
-        Ok(self.threads.unwrap_or(if cores > 0 { cores } else { half }).max(1))
+        match self.threads {
+            None => Ok(if cores > 0 { cores } else { half }),
+            Some(threads @ 1..=1024) => Ok(threads),
+            Some(threads) => Err(Error::Wrong(format!("--threads lies between 1 and 1024, not {threads}"))),
+        }
+    }
+
+    /// Refuses what could not be done, before anything is.
+    pub fn check(&self) -> Result<(), Error> {
+        if let Some(set) = self.set.iter().find(|set| !set.contains('=')) {
+            return Err(Error::Wrong(format!("--set is KEY=VALUE, a setting of the broker, not {set:?}")));
+        }
+        self.thread_count().map(|_| ())
     }
 
     pub fn spec(&self) -> Spec {
@@ -159,6 +172,19 @@ impl Place {
     }
 }
 
+/// A core that cannot be had would leave a thread where the report says it is not.
+fn cores_that_are_there(flag: &str, text: &str) -> Result<Vec<usize>, Error> {
+    let cores = parse_cores(text).map_err(|what| Error::Wrong(format!("{flag}: {what}")))?;
+    let there = threads::affinity().map_err(|error| Error::Io("asking for this machine's cores", error))?;
+    match cores.iter().find(|core| !there.contains(core)) {
+        None => Ok(cores),
+        Some(core) => {
+            let there: Vec<String> = there.iter().map(usize::to_string).collect();
+            Err(Error::Wrong(format!("{flag} {text}: there is no core {core} here, only {}", there.join(", "))))
+        }
+    }
+}
+
 /// Where brokers keep their data for the time of a run: on a real disk, and gone afterwards.
 pub fn scratch(asked: Option<&Path>) -> Result<tempfile::TempDir, Error> {
     let temporary = std::env::temp_dir();
@@ -171,11 +197,19 @@ pub fn scratch(asked: Option<&Path>) -> Result<tempfile::TempDir, Error> {
     std::fs::create_dir_all(&parent).map_err(|error| Error::file(&parent, &error))?;
     let parent = std::fs::canonicalize(&parent).map_err(|error| Error::file(&parent, &error))?;
     let directory = tempfile::Builder::new().prefix("loadgen-").tempdir_in(&parent);
-    directory.map_err(|error| Error::file(&parent, &error))
+    let directory = directory.map_err(|error| Error::file(&parent, &error))?;
+    interrupt::remember(directory.path());
+    Ok(directory)
 }
 
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    if !matches!(cli.command, Some(Command::EmbeddedBroker(_))) {
+        interrupt::watch();
+    }
     let outcome = match cli.command {
         None => quick::run(&cli.quick),
         Some(Command::Run(options)) => run(&options),
@@ -201,8 +235,26 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Help is printed as it is; what is wrong is one line, and never the exit code that `--verify` has.
+fn refuse(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("loadgen: {}", in_one_line(&error.to_string()));
+    ExitCode::FAILURE
+}
+
+fn in_one_line(text: &str) -> String {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let said: Vec<&str> = lines.take_while(|line| !line.starts_with("Usage:")).collect();
+    let said = said.join(" ");
+    said.strip_prefix("error: ").unwrap_or(&said).replace(" For more information, try '--help'.", " (see --help)")
+}
+
 /// True unless records were not as they should be.
 fn run(options: &RunOptions) -> Result<bool, Error> {
+    options.place.check()?;
     let workload = options.flags.workload(Workload::default())?;
     let scratch = scratch(options.place.dir.as_deref())?;
     let mut progress = Progress::new();
@@ -248,7 +300,7 @@ pub fn explain(error: Error, running: &Running) -> Error {
 
 fn calibrate(options: &CalibrateOptions) -> Result<bool, Error> {
     if options.seconds.is_nan() || options.seconds <= 0.0 || options.seconds > 600.0 {
-        return Err(Error::Wrong("--seconds lies between 0 and 600".to_owned()));
+        return Err(Error::Wrong(format!("--seconds is more than 0 and at most 600, not {}", options.seconds)));
     }
     let scratch = scratch(options.dir.as_deref())?;
     let mut progress = Progress::new();

@@ -19,7 +19,9 @@ use crate::{
 /// Equal durability beside equal durability: neither waits for the device, then both do.
 const PAIRS: [&str; 4] = ["corelane-none", "kafka", "corelane", "kafka-flush"];
 /// For finding out how much a broker takes.
-const PROBE_SECONDS: f64 = 4.0;
+const PROBE_SECONDS: f64 = 6.0;
+/// A virtual machine compiles its hot code as it goes: measured cold, Apache Kafka would look slower than it is.
+const WARM_UP_SECONDS: f64 = 8.0;
 
 #[derive(Args, Clone, Debug)]
 pub struct Options {
@@ -44,9 +46,25 @@ pub struct Options {
 
 pub fn run(options: &Options) -> Result<bool, Error> {
     let place = &options.place;
+    place.check()?;
+    if place.bootstrap.is_some() || !place.set.is_empty() {
+        return Err(Error::Wrong(
+            "--bootstrap and --set name one broker; compare takes its pairs by --brokers HOST:PORT corelane,KEY=VALUE"
+                .to_owned(),
+        ));
+    }
+    if options.rounds == 0 || options.rounds > 1000 {
+        return Err(Error::Wrong(format!("--rounds lies between 1 and 1000, not {}", options.rounds)));
+    }
     let words: Vec<&str> =
         if options.brokers.is_empty() { PAIRS.to_vec() } else { options.brokers.iter().map(String::as_str).collect() };
-    let specs = words.iter().map(|word| Spec::parse(word)).collect::<Result<Vec<_>, _>>()?;
+    let mut specs = words.iter().map(|word| Spec::parse(word)).collect::<Result<Vec<_>, _>>()?;
+    for pair in specs.chunks_exact_mut(2) {
+        // A broker beside itself shows how much a ratio means here.
+        if pair[0].label == pair[1].label {
+            pair[1].label.push_str(" again");
+        }
+    }
     if specs.len() % 2 != 0 {
         return Err(Error::Wrong(format!(
             "{} brokers are no pairs: each is compared with the one behind it",
@@ -56,6 +74,7 @@ pub fn run(options: &Options) -> Result<bool, Error> {
     let mut workloads = Vec::new();
     for name in &options.workloads {
         let mut workload = find(name)?;
+        workload.warm_up_seconds = workload.warm_up_seconds.max(WARM_UP_SECONDS);
         options.flags.apply(&mut workload)?;
         workload.check()?;
         workloads.push(workload);
@@ -71,9 +90,10 @@ pub fn run(options: &Options) -> Result<bool, Error> {
         notes: notes(&specs),
         ..Report::default()
     };
+    let mut all_ran = true;
     for workload in &workloads {
         for pair in specs.chunks(2) {
-            compare(options, workload, pair, scratch.path(), &mut progress, &mut report);
+            all_ran &= compare(options, workload, pair, scratch.path(), &mut progress, &mut report);
             // Whatever comes later, what is there is not lost.
             report::write(&report, &place.out)?;
         }
@@ -87,10 +107,13 @@ pub fn run(options: &Options) -> Result<bool, Error> {
     }
     report::write(&report, &place.out)?;
     println!("report: {}", place.out.join("report.html").display());
+    if !all_ran {
+        return Err(Error::Wrong("some of the runs failed: the notes above say which, and why".to_owned()));
+    }
     Ok(report.runs.iter().all(RunReport::is_clean))
 }
 
-/// One workload on two brokers, by turns.
+/// One workload on two brokers, by turns. False if one of the runs failed.
 fn compare(
     options: &Options,
     workload: &Workload,
@@ -98,7 +121,7 @@ fn compare(
     scratch: &std::path::Path,
     progress: &mut Progress,
     report: &mut Report,
-) {
+) -> bool {
     let mut workload = workload.clone();
     if options.half_rate {
         let probe = Workload {
@@ -108,20 +131,22 @@ fn compare(
             consumers: 0,
             ..workload.clone()
         };
-        let Some(run) = once(options, &probe, &pair[1], scratch, progress, report) else { return };
+        let Some(run) = once(options, &probe, &pair[1], scratch, progress, report) else { return false };
         workload.rate = (run.produced.records_per_second / 2.0).max(1.0).round();
         report.notes.push(format!(
             "{}: {} took {:.0} records a second at most; the schedule has {:.0}",
             workload.name, pair[1].label, run.produced.records_per_second, workload.rate
         ));
     }
-    let first = report.runs.len();
-    for round in 1..=options.rounds.max(1) {
+    let (first, mut all_ran) = (report.runs.len(), true);
+    for round in 1..=options.rounds {
         for spec in pair {
             if let Some(mut run) = once(options, &workload, spec, scratch, progress, report) {
                 run.round = round;
                 progress.print(&format!("{}\n{}", run.label(), report::run_table(&run)));
                 report.runs.push(run);
+            } else {
+                all_ran = false;
             }
         }
     }
@@ -129,6 +154,7 @@ fn compare(
         |label: &str| report.runs[first..].iter().filter(|run| run.broker.label == label).collect::<Vec<&RunReport>>();
     let ratios = data::ratios(&by(&pair[0].label), &by(&pair[1].label));
     report.ratios.extend(ratios);
+    all_ran
 }
 
 /// One run from a fresh start. A broker that fails is a note in the report, and the others go on.

@@ -13,6 +13,7 @@ mod cluster;
 mod compare;
 mod error;
 mod generator;
+mod interrupt;
 mod process;
 mod produce;
 mod progress;

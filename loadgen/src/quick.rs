@@ -27,10 +27,11 @@ pub struct Options {
 const TOUR: [&str; 4] = ["throughput", "throughput-16", "small", "latency"];
 
 pub fn run(options: &Options) -> Result<bool, Error> {
-    if options.seconds.is_nan() || options.seconds <= 0.0 {
-        return Err(Error::Wrong("--seconds is more than 0".to_owned()));
+    if options.seconds.is_nan() || options.seconds <= 0.0 || options.seconds > 86_400.0 {
+        return Err(Error::Wrong(format!("--seconds is more than 0 and at most 86400, not {}", options.seconds)));
     }
     let place = &options.place;
+    place.check()?;
     let scratch = scratch(place.dir.as_deref())?;
     let mut progress = Progress::new();
     let mut report = Report { format: 1, manifest: place.manifest(scratch.path()), ..Report::default() };

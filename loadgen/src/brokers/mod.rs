@@ -11,7 +11,7 @@ use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::mpsc::{RecvTimeoutError, channel},
     time::{Duration, Instant},
 };
@@ -21,7 +21,7 @@ use corelane::runtime::threads;
 pub use embedded::{EmbeddedOptions, serve};
 pub use spec::{Running, Spec};
 
-use crate::{cluster::resolve, error::Error};
+use crate::{cluster::resolve, error::Error, interrupt};
 
 /// A broker may have to be downloaded first.
 const START_PATIENCE: Duration = Duration::from_secs(300);
@@ -33,8 +33,6 @@ pub struct LocalBroker {
     pub pid: u32,
     pub version: String,
     child: Child,
-    /// Closing it is the sign to stop.
-    stdin: Option<ChildStdin>,
     log: PathBuf,
 }
 
@@ -46,7 +44,11 @@ impl LocalBroker {
         // A Ctrl-C at our terminal is for us; the broker then sees its input end.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.spawn().map_err(|error| Error::Wrong(format!("{what} cannot be started: {error}")))?;
-        let stdin = child.stdin.take();
+        let child_id = child.id();
+        if let Some(stdin) = child.stdin.take() {
+            // Its end is the sign to stop.
+            interrupt::hold(child_id, stdin);
+        }
         let stdout = child.stdout.take().ok_or_else(|| Error::Wrong(format!("{what} has no output")))?;
         let (sender, lines) = channel();
         threads::spawn("loadgen-broker", None, move || {
@@ -65,10 +67,13 @@ impl LocalBroker {
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {
+                    interrupt::let_go(child_id);
                     let _ = child.kill();
+                    let _ = child.wait();
                     return Err(Error::Wrong(format!("{what} was not ready within 5 minutes{}", tail(log))));
                 }
                 Err(RecvTimeoutError::Disconnected) => {
+                    interrupt::let_go(child_id);
                     let status = child.wait().map_or_else(|e| e.to_string(), |status| status.to_string());
                     return Err(Error::Wrong(format!("{what} ended at its start ({status}){}", tail(log))));
                 }
@@ -78,7 +83,7 @@ impl LocalBroker {
         let address = resolve(words.next().unwrap_or_default())?;
         let pid = words.next().and_then(|pid| pid.parse().ok()).unwrap_or_else(|| child.id());
         let version = words.collect::<Vec<_>>().join(" ");
-        Ok(LocalBroker { address, pid, version, child, stdin, log: log.to_path_buf() })
+        Ok(LocalBroker { address, pid, version, child, log: log.to_path_buf() })
     }
 
     /// The end of what it said, for when it died.
@@ -89,7 +94,7 @@ impl LocalBroker {
 
 impl Drop for LocalBroker {
     fn drop(&mut self) {
-        self.stdin = None;
+        interrupt::let_go(self.child.id());
         let deadline = Instant::now() + STOP_PATIENCE;
         while let Ok(None) = self.child.try_wait() {
             if Instant::now() > deadline {

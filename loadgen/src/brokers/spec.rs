@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::LocalBroker;
-use crate::{cluster::resolve, error::Error, process};
+use crate::{cluster::resolve, error::Error, interrupt::BROKER_PREFIX, process};
 
 /// A broker to measure.
 #[derive(Clone, Debug, PartialEq)]
@@ -147,7 +147,7 @@ impl Spec {
             Kind::Command(path) => (path.clone(), Vec::new()),
         };
         let data = tempfile::Builder::new()
-            .prefix("loadgen-broker-")
+            .prefix(BROKER_PREFIX)
             .tempdir_in(directory)
             .map_err(|error| Error::file(directory, &error))?
             // It removes the directory itself at its end.

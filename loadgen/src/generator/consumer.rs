@@ -67,7 +67,7 @@ impl Consumer {
                 global: global as u32,
                 next: consume.from[global],
                 until: consume.until.as_ref().map_or(i64::MAX, |until| until[global]),
-                checker: plan.identities.as_ref().map(Checker::new),
+                checker: plan.identities.as_ref().map(|identities| Checker::new(identities, consume.from[global])),
             });
         }
         let mut readers = Vec::new();

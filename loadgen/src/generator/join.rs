@@ -75,6 +75,15 @@ impl Join {
         self.placed.values().map(|(placed, _)| u64::from(placed.count)).sum()
     }
 
+    /// What was placed and not got until now has waited so long at least, and counts as that.
+    pub fn give_up(&mut self, now_ns: u64) {
+        for (placed, left) in std::mem::take(&mut self.placed).into_values() {
+            for _ in 0..left {
+                self.record(&placed, now_ns);
+            }
+        }
+    }
+
     pub fn is_complete(&self) -> bool {
         self.placed.is_empty()
     }
@@ -109,7 +118,10 @@ mod tests {
         join.seen(seen(3, 2_000_000));
         assert_eq!((join.end_to_end.len(), join.missing()), (9, 3));
         assert_eq!((join.end_to_end.min(), join.end_to_end.max() / 10), (1000, 400));
-        assert_eq!(join.take_second().len(), 9);
+        join.give_up(11_000_000);
+        assert_eq!((join.end_to_end.len(), join.missing()), (12, 0), "what never came has waited until the end");
+        assert_eq!(join.end_to_end.max() / 100, 100);
+        assert_eq!(join.take_second().len(), 12);
         assert_eq!(join.take_second().len(), 0);
     }
 }

@@ -233,6 +233,7 @@ impl<'a> Control<'a> {
             }
             if stopped_ns.is_none() && self.is_over(now, times, sent_all_ns) {
                 self.never_consumed = self.join.missing();
+                self.join.give_up(now);
                 self.stop.consumers();
                 stopped_ns = Some(now);
             }

@@ -118,7 +118,7 @@ struct Track {
 pub struct Checker {
     identities: Arc<Identities>,
     tracks: HashMap<u16, Track>,
-    next_offset: Option<i64>,
+    next_offset: i64,
     found: Findings,
 }
 
@@ -162,24 +162,23 @@ impl Findings {
 }
 
 impl Checker {
-    pub fn new(identities: &Arc<Identities>) -> Checker {
+    /// Of a partition that is read from this offset on.
+    pub fn new(identities: &Arc<Identities>, from: i64) -> Checker {
         Checker {
             identities: Arc::clone(identities),
             tracks: HashMap::new(),
-            next_offset: None,
+            next_offset: from,
             found: Findings::default(),
         }
     }
 
     /// Checks the records of one whole batch.
     pub fn batch(&mut self, partition: u32, base_offset: i64, next_offset: i64, bytes: &[u8]) {
-        if let Some(expected) = self.next_offset
-            && expected != base_offset
-        {
+        let expected = std::mem::replace(&mut self.next_offset, next_offset);
+        if expected != base_offset {
             self.found.offset_gaps += 1;
             self.found.example(|| format!("partition {partition}: offset {base_offset} follows {}", expected - 1));
         }
-        self.next_offset = Some(next_offset);
         let sound = crc_ok(bytes);
         let mut read = Vec::new();
         let outcome = for_each_record(bytes, |record| {
@@ -277,7 +276,7 @@ mod tests {
 
     /// Lets a checker read these batches, one behind the other.
     fn read(identities: &Arc<Identities>, batches: &[BytesMut], acknowledged: &[Acknowledged]) -> Findings {
-        let mut checker = Checker::new(identities);
+        let mut checker = Checker::new(identities, 0);
         let mut offset = 0;
         for batch in batches {
             let count = i64::from(corelane::record::BatchHeader::parse(batch).unwrap().count);

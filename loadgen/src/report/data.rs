@@ -44,7 +44,8 @@ pub struct RunReport {
     pub end_to_end: Option<Latencies>,
     pub send_delay: Option<Latencies>,
     pub series: Vec<SecondReport>,
-    /// The share of the rate asked for; none without a schedule.
+    /// The share of the rate asked for that was answered within the measured time: what came later, while the rest was
+    /// waited for, hides no overload. None without a schedule.
     pub achieved: Option<f64>,
     /// The share of its core that the busiest generator thread used, and all of them together.
     pub generator_busy: f64,
@@ -140,7 +141,8 @@ pub struct Ratio {
     pub higher_is_better: bool,
     pub a: Spread,
     pub b: Spread,
-    /// Of the pairs of each round, a divided by b: the median. None where a run was bound by the generator.
+    /// Of the pairs of each round, a divided by b: the median. None where a run was bound by the generator, or where it
+    /// would compare what is not the same work.
     pub ratio: Option<f64>,
     pub ratio_min: Option<f64>,
     pub ratio_max: Option<f64>,
@@ -216,19 +218,32 @@ pub fn ratios(a: &[&RunReport], b: &[&RunReport]) -> Vec<Ratio> {
         // A run that the generator held back says how fast the generator is. What a broker's processor time was for a
         // gigabyte is true all the same.
         let counts = |run: &RunReport| !run.generator_bound || measure.name == "broker CPU-s per GB";
+        // A round that one of them did not finish has no pair.
         let pairs: Vec<f64> = a
             .iter()
-            .zip(b)
-            .filter(|(a, b)| counts(a) && counts(b))
+            .filter_map(|a| b.iter().find(|b| b.round == a.round).map(|b| (a, b)))
+            .filter(|(a, b)| counts(a) && counts(b) && a.workload.is_same_work(&b.workload))
             .filter_map(|(a, b)| Some((measure.of)(a)? / (measure.of)(b)?))
             .filter(|ratio| ratio.is_finite())
             .collect();
-        let bound: Vec<&str> = [(a, first_a), (b, first_b)]
-            .iter()
-            .filter(|(runs, _)| runs.iter().any(|run| !counts(run)))
-            .map(|(_, first)| first.broker.label.as_str())
-            .collect();
-        let note = if bound.is_empty() { String::new() } else { format!("generator-bound: {}", bound.join(" and ")) };
+        let both = [(a, first_a), (b, first_b)];
+        let those = |is: &dyn Fn(&RunReport) -> bool| {
+            let found = both.iter().filter(|(runs, _)| runs.iter().any(|run| is(run)));
+            found.map(|(_, first)| first.broker.label.as_str()).collect::<Vec<_>>().join(" and ")
+        };
+        let bound = those(&|run| !counts(run));
+        let overloaded = those(&|run| run.achieved.is_some_and(|achieved| achieved < ACHIEVED_MIN));
+        let mut remarks = Vec::new();
+        if !first_a.workload.is_same_work(&first_b.workload) {
+            remarks.push("not the same work".to_owned());
+        }
+        if !bound.is_empty() {
+            remarks.push(format!("generator-bound: {bound}"));
+        }
+        if !overloaded.is_empty() {
+            remarks.push(format!("did not keep the rate: {overloaded}"));
+        }
+        let note = remarks.join("; ");
         let of_pairs = Spread::new(String::new(), pairs);
         let known = |value: f64| (!of_pairs.values.is_empty()).then_some(value);
         all.push(Ratio {
@@ -242,31 +257,6 @@ pub fn ratios(a: &[&RunReport], b: &[&RunReport]) -> Vec<Ratio> {
             ratio_max: known(of_pairs.max),
             note,
         });
-    }
-    all
-}
-
-/// The runs of the first broker of each workload against those of each other.
-pub fn ratios_of_first_and_others(runs: &[RunReport]) -> Vec<Ratio> {
-    let mut all = Vec::new();
-    let mut names: Vec<&str> = Vec::new();
-    for run in runs {
-        if !names.contains(&run.workload.name.as_str()) {
-            names.push(&run.workload.name);
-        }
-    }
-    for name in names {
-        let of_workload: Vec<&RunReport> = runs.iter().filter(|run| run.workload.name == name).collect();
-        let mut labels: Vec<&str> = Vec::new();
-        for run in &of_workload {
-            if !labels.contains(&run.broker.label.as_str()) {
-                labels.push(&run.broker.label);
-            }
-        }
-        let by = |label: &str| of_workload.iter().filter(|run| run.broker.label == label).copied().collect::<Vec<_>>();
-        for other in labels.iter().skip(1) {
-            all.extend(ratios(&by(labels[0]), &by(other)));
-        }
     }
     all
 }
@@ -360,19 +350,46 @@ mod tests {
 
     #[test]
     fn a_run_bound_by_the_generator_gives_no_ratio() {
-        let run = |label: &str, rate: f64, generator_bound: bool| RunReport {
-            broker: BrokerInfo { label: label.to_owned(), ..BrokerInfo::default() },
-            produced: Rates { mb_per_second: rate, ..Rates::default() },
-            generator_bound,
-            ..RunReport::default()
-        };
-        let runs = [run("a", 100.0, false), run("b", 50.0, false), run("a", 300.0, true), run("b", 60.0, false)];
-        let all = ratios_of_first_and_others(&runs);
+        let a = [run("a", 1, 100.0, false), run("a", 2, 300.0, true)];
+        let b = [run("b", 1, 50.0, false), run("b", 2, 60.0, false)];
+        let all = ratios(&[&a[0], &a[1]], &[&b[0], &b[1]]);
         assert_eq!(all.len(), 1, "{all:?}");
         assert_eq!((all[0].ratio, all[0].a.values.len()), (Some(2.0), 2), "the second round does not count");
-        let bound = ratios(&[&runs[2]], &[&runs[3]]);
+        let bound = ratios(&[&a[1]], &[&b[1]]);
         assert_eq!(bound[0].ratio, None);
         assert!(bound[0].note.contains("generator-bound: a"));
+    }
+
+    #[test]
+    fn only_runs_of_one_round_are_a_pair() {
+        let a = [run("a", 2, 100.0, false), run("a", 3, 400.0, false)];
+        let b = [run("b", 1, 1.0, false), run("b", 2, 50.0, false)];
+        let all = ratios(&[&a[0], &a[1]], &[&b[0], &b[1]]);
+        assert_eq!(
+            (all[0].ratio, all[0].ratio_max),
+            (Some(2.0), Some(2.0)),
+            "round 1 of a and round 3 of b are missing"
+        );
+    }
+
+    #[test]
+    fn different_work_gives_no_ratio() {
+        let (a, mut b) = (run("a", 1, 100.0, false), run("b", 1, 50.0, false));
+        b.workload.record_bytes_max = 10;
+        let all = ratios(&[&a], &[&b]);
+        assert_eq!((all[0].ratio, all[0].note.as_str()), (None, "not the same work"));
+        b.workload = Workload { seconds: 1.0, name: "other".to_owned(), ..a.workload.clone() };
+        assert_eq!(ratios(&[&a], &[&b])[0].ratio, Some(2.0), "how long it went on is not part of the work");
+    }
+
+    fn run(label: &str, round: u32, rate: f64, generator_bound: bool) -> RunReport {
+        RunReport {
+            broker: BrokerInfo { label: label.to_owned(), ..BrokerInfo::default() },
+            produced: Rates { mb_per_second: rate, ..Rates::default() },
+            round,
+            generator_bound,
+            ..RunReport::default()
+        }
     }
 
     #[test]

@@ -39,7 +39,10 @@ impl Manifest {
             when: output("date", &["-u", "+%Y-%m-%d %H:%M UTC"]).unwrap_or_default(),
             command_line: std::env::args().collect::<Vec<_>>().join(" "),
             loadgen_version: env!("CARGO_PKG_VERSION").to_owned(),
-            git_commit: output("git", &["-C", env!("CARGO_MANIFEST_DIR"), "rev-parse", "--short=12", "HEAD"]),
+            git_commit: output(
+                "git",
+                &["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            ),
             host: read("/proc/sys/kernel/hostname"),
             kernel: format!("{} {}", read("/proc/sys/kernel/ostype"), read("/proc/sys/kernel/osrelease")),
             cpu: cpu.trim_start_matches([' ', '\t', ':']).to_owned(),
@@ -103,7 +106,17 @@ fn mount_of(directory: &Path) -> (String, String) {
             best = (point.len(), kind.to_owned(), device.to_owned());
         }
     }
-    (best.1, best.2)
+    let cache = cache_of(&best.2).map_or(String::new(), |cache| format!(", {cache} cache"));
+    (best.1, format!("{}{cache}", best.2))
+}
+
+/// What the kernel knows of a device's write cache: behind "write through" a flush costs next to nothing.
+fn cache_of(device: &str) -> Option<String> {
+    let real = fs::canonicalize(device).ok()?;
+    let sys = fs::canonicalize(Path::new("/sys/class/block").join(real.file_name()?)).ok()?;
+    // A partition has no queue of its own; the disk it lies on is the directory above.
+    let queues = [sys.join("queue/write_cache"), sys.parent()?.join("queue/write_cache")];
+    queues.iter().find_map(|path| fs::read_to_string(path).ok()).map(|text| text.trim().to_owned())
 }
 
 fn output(program: &str, arguments: &[&str]) -> Option<String> {

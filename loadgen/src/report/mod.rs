@@ -11,7 +11,7 @@ use std::path::Path;
 
 use crate::error::Error;
 
-pub use data::{Report, RunReport};
+pub use data::{Ratio, Report, RunReport};
 pub use manifest::Manifest;
 pub use table::{comparison_table, limits_table, run_table, summary_table};
 
@@ -64,8 +64,32 @@ pub fn join(reports: Vec<(String, Report)>) -> Report {
             joined.runs.push(run);
         }
     }
-    joined.ratios = data::ratios_of_first_and_others(&joined.runs);
+    joined.ratios = ratios_to_the_first(&joined.runs);
     joined
+}
+
+/// The runs of the first report against those of each other of the same workload and broker; where both have one broker
+/// for a workload, whatever it is called.
+fn ratios_to_the_first(runs: &[RunReport]) -> Vec<Ratio> {
+    let mut groups: Vec<(&str, &str, &str, Vec<&RunReport>)> = Vec::new();
+    for run in runs {
+        let (report, broker) = run.broker.label.split_once(": ").unwrap_or_default();
+        let key = (report, run.workload.name.as_str(), broker);
+        match groups.iter_mut().find(|group| (group.0, group.1, group.2) == key) {
+            Some(group) => group.3.push(run),
+            None => groups.push((key.0, key.1, key.2, vec![run])),
+        }
+    }
+    let brokers = |report: &str, workload: &str| groups.iter().filter(|g| g.0 == report && g.1 == workload).count();
+    let mut all = Vec::new();
+    for (_, workload, broker, first) in groups.iter().filter(|group| group.0 == "A") {
+        for (report, _, other, runs) in groups.iter().filter(|group| group.0 != "A" && group.1 == *workload) {
+            if broker == other || (brokers("A", workload) == 1 && brokers(report, workload) == 1) {
+                all.extend(data::ratios(first, runs));
+            }
+        }
+    }
+    all
 }
 
 fn letter(at: usize) -> char {
@@ -77,4 +101,35 @@ pub fn read(path: &Path) -> Result<Report, Error> {
     let path = if path.is_dir() { &path.join("report.json") } else { path };
     let text = std::fs::read_to_string(path).map_err(|error| Error::file(path, &error))?;
     serde_json::from_str(&text).map_err(|error| Error::Wrong(format!("{} is no report: {error}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(brokers: &[(&str, f64)]) -> Report {
+        let run = |(label, rate): &(&str, f64)| {
+            let mut run = RunReport { round: 1, ..RunReport::default() };
+            (*label).clone_into(&mut run.broker.label);
+            run.produced.mb_per_second = *rate;
+            run
+        };
+        Report { runs: brokers.iter().map(run).collect(), ..Report::default() }
+    }
+
+    #[test]
+    fn joined_reports_compare_a_broker_with_itself() {
+        let before = report(&[("corelane", 100.0), ("kafka", 20.0)]);
+        let after = report(&[("kafka", 10.0), ("corelane", 50.0)]);
+        let ratios = join(vec![("x".to_owned(), before), ("y".to_owned(), after)]).ratios;
+        let shown: Vec<_> = ratios.iter().map(|r| (r.a.label.as_str(), r.b.label.as_str(), r.ratio)).collect();
+        assert_eq!(shown, [("A: corelane", "B: corelane", Some(2.0)), ("A: kafka", "B: kafka", Some(2.0))]);
+        let ratios =
+            join(vec![("x".to_owned(), report(&[("one", 3.0)])), ("y".to_owned(), report(&[("two", 1.0)]))]).ratios;
+        assert_eq!(
+            (ratios.len(), ratios[0].ratio),
+            (1, Some(3.0)),
+            "where there is one each, its name does not matter"
+        );
+    }
 }

@@ -178,18 +178,23 @@ fn rate(text: &str) -> Result<f64, String> {
 
 fn record_size(text: &str) -> Result<(usize, usize), String> {
     let (min, max) = text.split_once("..").unwrap_or((text, text));
-    Ok((parse_bytes(min)? as usize, parse_bytes(max)? as usize))
+    let bytes = |part: &str| parse_bytes(part).map_err(|what| format!("--record-size: {what}, or a range of them"));
+    Ok((bytes(min)? as usize, bytes(max)? as usize))
 }
 
 fn keys(text: &str) -> Result<Keys, String> {
-    let wrong = || format!("keys are none, uniform:COUNT or zipf:COUNT[:EXPONENT], not {text:?}");
-    let mut parts = text.split(':');
-    let kind = parts.next().unwrap_or_default();
-    let mut number = |default: f64| parts.next().map_or(Ok(default), |part| part.parse::<f64>().map_err(|_| wrong()));
-    match kind {
-        "none" => Ok(Keys::None),
-        "uniform" => Ok(Keys::Uniform { count: number(10_000.0)? as u32 }),
-        "zipf" => Ok(Keys::Zipf { count: number(10_000.0)? as u32, exponent: number(1.0)? }),
+    let wrong = || format!("--keys is none, uniform:COUNT or zipf:COUNT[:EXPONENT], not {text:?}");
+    let parts: Vec<&str> = text.split(':').collect();
+    let count = |text: &str| text.parse::<u32>().map_err(|_| wrong());
+    match parts.as_slice() {
+        ["none"] => Ok(Keys::None),
+        ["uniform"] => Ok(Keys::Uniform { count: 10_000 }),
+        ["uniform", keys] => Ok(Keys::Uniform { count: count(keys)? }),
+        ["zipf"] => Ok(Keys::Zipf { count: 10_000, exponent: 1.0 }),
+        ["zipf", keys] => Ok(Keys::Zipf { count: count(keys)?, exponent: 1.0 }),
+        ["zipf", keys, exponent] => {
+            Ok(Keys::Zipf { count: count(keys)?, exponent: exponent.parse().map_err(|_| wrong())? })
+        }
         _ => Err(wrong()),
     }
 }
@@ -212,6 +217,10 @@ mod tests {
         assert_eq!((workload.record_bytes_min, workload.record_bytes_max), (100, 2048));
         assert_eq!(workload.keys, Keys::Zipf { count: 7, exponent: 1.5 });
         assert_eq!((rate("50k"), rate("max"), rate("0").is_err()), (Ok(50_000.0), Ok(0.0), true));
+        for wrong in ["zipf:1.5", "uniform:-1", "zipf:1:x", "zipf:1:1:1", "gauss"] {
+            let said = keys(wrong).expect_err(wrong);
+            assert!(said.contains("--keys") && said.contains(wrong), "{said}");
+        }
         assert!(find("nothing-such").unwrap_err().to_string().contains("throughput-16"));
     }
 }

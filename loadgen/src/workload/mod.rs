@@ -1,6 +1,7 @@
 //! A workload as a value: what is sent and read, how fast and for how long. It comes from flags, from a YAML file with
 //! the keys of the OpenMessaging Benchmark, or is one of those with a name, and stands in every report.
 
+mod check;
 mod flags;
 mod named;
 mod units;
@@ -14,8 +15,6 @@ use serde::{Deserialize, Serialize};
 pub use flags::{Flags, find};
 pub use named::{NAMED, named};
 pub use units::parse_bytes;
-
-use crate::error::Error;
 
 /// Bytes that tell a record from every other when all are checked: its producer and its number.
 pub const IDENTITY_BYTES: usize = 8;
@@ -143,73 +142,20 @@ impl Workload {
         self.topics * self.producers
     }
 
-    /// Refuses what could not be run or would not mean what it says.
-    pub fn check(&self) -> Result<(), Error> {
-        let wrong = |what: String| Err(Error::Wrong(format!("workload {}: {what}", self.name)));
-        if Codec::from_name(&self.compression).is_none() {
-            return wrong(format!("there is no codec {:?}: none, gzip, snappy, lz4 or zstd", self.compression));
-        }
-        if !(-1..=1).contains(&self.acks) {
-            return wrong(format!("acks is 0, 1 or -1 (all), not {}", self.acks));
-        }
-        if self.topics == 0 || self.partitions == 0 {
-            return wrong("it needs a topic with a partition".to_owned());
-        }
-        if self.producers == 0 && self.consumers == 0 {
-            return wrong("it neither sends nor reads".to_owned());
-        }
-        if self.topic.is_some() && self.topics > 1 {
-            return wrong("--topic names one topic; leave it out for several".to_owned());
-        }
-        if self.record_bytes_min > self.record_bytes_max {
-            return wrong(format!(
-                "the smallest record ({}) is larger than the largest ({})",
-                self.record_bytes_min, self.record_bytes_max
-            ));
-        }
-        if self.record_bytes_max > 512 << 20 || self.batch_bytes > 1 << 30 {
-            return wrong("records of up to 512 MiB and batches of up to 1 GiB are possible".to_owned());
-        }
-        if self.in_flight == 0 {
-            return wrong("at least one request has to be in flight".to_owned());
-        }
-        if self.idempotence && (self.acks != -1 || self.in_flight > 5) {
-            return wrong(
-                "idempotence needs acks=all and at most 5 requests in flight, as in Kafka's clients".to_owned(),
-            );
-        }
-        if self.verify && self.record_bytes_min < IDENTITY_BYTES {
-            return wrong(format!(
-                "--verify needs records of at least {IDENTITY_BYTES} bytes, to know each from the others"
-            ));
-        }
-        if self.verify && self.acks == 0 {
-            return wrong("--verify needs acks 1 or all: with acks=0 nobody says what was stored".to_owned());
-        }
-        if self.verify && self.backlog_bytes > 0 {
-            return wrong(
-                "--verify checks records that are read while they are written: leave the backlog out".to_owned(),
-            );
-        }
-        if self.verify && self.keys != Keys::None {
-            return wrong("--verify checks records without keys".to_owned());
-        }
-        if self.verify && (self.consumers == 0 || self.producers == 0) {
-            return wrong("--verify needs producers and consumers".to_owned());
-        }
-        if self.producers_total() > u32::from(u16::MAX) {
-            return wrong("65,535 producers are possible".to_owned());
-        }
-        if !(0.0..=1.0).contains(&self.compressibility) {
-            return wrong("compressibility lies between 0 and 1".to_owned());
-        }
-        if let Keys::Uniform { count: 0 } | Keys::Zipf { count: 0, .. } = self.keys {
-            return wrong("a key distribution needs keys".to_owned());
-        }
-        if !(self.seconds > 0.0 && self.warm_up_seconds >= 0.0 && self.drain_seconds >= 0.0 && self.linger_ms >= 0.0) {
-            return wrong("durations are positive".to_owned());
-        }
-        Ok(())
+    /// Whether both ask the same of a broker. What it is called, for how long it goes on and where it is stored is not
+    /// part of that.
+    pub fn is_same_work(&self, other: &Workload) -> bool {
+        let bare = |workload: &Workload| Workload {
+            name: String::new(),
+            topic: None,
+            seed: 0,
+            warm_up_seconds: 0.0,
+            seconds: 0.0,
+            drain_seconds: 0.0,
+            verify: false,
+            ..workload.clone()
+        };
+        bare(self) == bare(other)
     }
 
     /// One line for tables and headings.
@@ -248,24 +194,5 @@ impl Workload {
             parts.push(format!("backlog of {}", units::bytes(self.backlog_bytes)));
         }
         parts.join(", ")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_makes_no_sense_is_refused_with_a_sentence() {
-        let refused = |change: fn(&mut Workload)| {
-            let mut workload = Workload::default();
-            change(&mut workload);
-            workload.check().expect_err("it makes no sense").to_string()
-        };
-        assert!(refused(|w| w.acks = 2).contains("acks is 0, 1 or -1"));
-        assert!(refused(|w| w.compression = "brotli".to_owned()).contains("no codec \"brotli\""));
-        assert!(refused(|w| (w.verify, w.record_bytes_min) = (true, 4)).contains("at least 8 bytes"));
-        assert!(refused(|w| (w.idempotence, w.acks) = (true, 1)).contains("acks=all"));
-        assert!(Workload::default().check().is_ok());
     }
 }

@@ -81,11 +81,16 @@ fn parse(text: &str, name: &str) -> Result<Workload, String> {
     set(&mut workload.partitions, file.partitions_per_topic);
     if let Some(bytes) = file.message_size {
         workload.record_bytes_min = bytes;
-        workload.record_bytes_max = file.message_size_max.unwrap_or(bytes);
+        workload.record_bytes_max = bytes;
     }
+    set(&mut workload.record_bytes_max, file.message_size_max);
     workload.keys = keys(&file)?;
     if file.use_randomized_payloads == Some(true) {
-        workload.compressibility = 1.0 - file.random_bytes_ratio.unwrap_or(1.0);
+        let random = file.random_bytes_ratio.unwrap_or(1.0);
+        if !(0.0..=1.0).contains(&random) {
+            return Err(format!("randomBytesRatio lies between 0 and 1, not {random}"));
+        }
+        workload.compressibility = 1.0 - random;
     }
     workload.payload_file = file.payload_file;
     set(&mut workload.subscriptions, file.subscriptions_per_topic);
@@ -93,7 +98,18 @@ fn parse(text: &str, name: &str) -> Result<Workload, String> {
     set(&mut workload.consumers, file.consumer_per_subscription);
     set(&mut workload.rate, file.producer_rate);
     if let Some(gigabytes) = file.consumer_backlog_size_gb {
+        if !(0.0..=1e6).contains(&gigabytes) {
+            return Err(format!("consumerBacklogSizeGB lies between 0 and 1000000, not {gigabytes}"));
+        }
         workload.backlog_bytes = (gigabytes * 1e9) as u64;
+    }
+    for (minutes, seconds, name) in [
+        (file.test_duration_minutes, file.test_duration_seconds, "testDuration"),
+        (file.warmup_duration_minutes, file.warmup_duration_seconds, "warmupDuration"),
+    ] {
+        if let (Some(minutes), Some(seconds)) = (minutes, seconds) {
+            return Err(format!("{name}Minutes: {minutes} and {name}Seconds: {seconds} are both there: one is enough"));
+        }
     }
     set(&mut workload.seconds, file.test_duration_minutes.map(|minutes| minutes * 60.0).or(file.test_duration_seconds));
     let warm_up = file.warmup_duration_minutes.map(|minutes| minutes * 60.0).or(file.warmup_duration_seconds);
@@ -124,7 +140,7 @@ fn keys(file: &WorkloadFile) -> Result<Keys, String> {
         Some("RANDOM_NANO" | "UNIFORM") => Ok(Keys::Uniform { count }),
         Some("ZIPF") => Ok(Keys::Zipf { count, exponent: file.zipf_exponent.unwrap_or(1.0) }),
         Some(other) => {
-            Err(format!("there is no keyDistributor {other}: NO_KEY, KEY_ROUND_ROBIN, RANDOM_NANO, UNIFORM or ZIPF"))
+            Err(format!("keyDistributor is NO_KEY, KEY_ROUND_ROBIN, RANDOM_NANO, UNIFORM or ZIPF, not {other:?}"))
         }
     }
 }
