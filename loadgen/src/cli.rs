@@ -101,7 +101,7 @@ struct CalibrateOptions {
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Seconds for each measurement
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     seconds: f64,
     /// JSON instead of a table
     #[arg(long)]
@@ -225,6 +225,7 @@ pub fn main() -> ExitCode {
         Some(Command::Produce(options)) => produce::run(&options).map(|()| true),
         Some(Command::EmbeddedBroker(options)) => brokers::serve(&options).map(|()| true),
     };
+    interrupt::end_here_if_interrupted();
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(EXIT_NOT_VERIFIED),
@@ -249,7 +250,8 @@ fn in_one_line(text: &str) -> String {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let said: Vec<&str> = lines.take_while(|line| !line.starts_with("Usage:")).collect();
     let said = said.join(" ");
-    said.strip_prefix("error: ").unwrap_or(&said).replace(" For more information, try '--help'.", " (see --help)")
+    let said = said.strip_prefix("error: ").unwrap_or(&said).replace(" For more information, try '--help'.", "");
+    format!("{said} (see --help)")
 }
 
 /// True unless records were not as they should be.
@@ -281,7 +283,7 @@ fn run(options: &RunOptions) -> Result<bool, Error> {
     }
     let clean = run.is_clean();
     report.runs.push(run);
-    report.notes.extend(report.manifest.busy_note());
+    report.notes.extend(report.manifest.cautions());
     for note in &report.notes {
         println!("note: {note}");
     }
@@ -323,7 +325,7 @@ fn join(options: &ReportOptions) -> Result<bool, Error> {
         reports.push((path.display().to_string(), report::read(path)?));
     }
     let joined = report::join(reports);
-    println!("{}", report::summary_table(&joined.runs));
+    println!("{}", report::summary_table(&joined.runs, joined.limits.as_ref()));
     if !joined.ratios.is_empty() {
         println!("{}", report::comparison_table(&joined));
     }

@@ -99,8 +99,8 @@ pub fn run(options: &Options) -> Result<bool, Error> {
         }
     }
     progress.end();
-    report.notes.extend(report.manifest.busy_note());
-    println!("{}", report::summary_table(&report.runs));
+    report.notes.extend(report.manifest.cautions());
+    println!("{}", report::summary_table(&report.runs, report.limits.as_ref()));
     println!("{}", report::comparison_table(&report));
     for note in &report.notes {
         println!("note: {note}");

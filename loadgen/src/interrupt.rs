@@ -7,7 +7,10 @@ use std::{
     collections::HashMap,
     path::{Path, PathBuf},
     process::ChildStdin,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -22,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 static BROKERS: Mutex<Option<HashMap<u32, ChildStdin>>> = Mutex::new(None);
 /// What is removed at the end.
 static SCRATCH: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 fn lock<T>(mutex: &'static Mutex<T>) -> MutexGuard<'static, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -47,6 +52,7 @@ pub fn watch() {
 
 fn clean() {
     eprintln!("loadgen: interrupted; stopping what was started");
+    INTERRUPTED.store(true, Ordering::SeqCst);
     lock(&BROKERS).take();
     let deadline = Instant::now() + PATIENCE;
     let scratch = lock(&SCRATCH).clone();
@@ -66,9 +72,21 @@ fn holds_a_broker(scratch: &Path) -> bool {
 /// What the data directories of brokers begin with.
 pub const BROKER_PREFIX: &str = "loadgen-broker-";
 
-/// Keeps a broker running until `let_go`.
+/// Does not return after a signal: what failed then failed because of it, and is nothing to complain about.
+pub fn end_here_if_interrupted() {
+    while INTERRUPTED.load(Ordering::SeqCst) {
+        // The thread that cleans up ends the process.
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Keeps a broker running until `let_go`; not at all after a signal.
 pub fn hold(pid: u32, stdin: ChildStdin) {
-    lock(&BROKERS).get_or_insert_default().insert(pid, stdin);
+    let mut brokers = lock(&BROKERS);
+    if INTERRUPTED.load(Ordering::SeqCst) {
+        return;
+    }
+    brokers.get_or_insert_default().insert(pid, stdin);
 }
 
 /// Ends a broker's standard input.

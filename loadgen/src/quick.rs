@@ -19,7 +19,7 @@ pub struct Options {
     #[command(flatten)]
     place: Place,
     /// Seconds that each workload is measured
-    #[arg(long, default_value_t = 4.0)]
+    #[arg(long, default_value_t = 4.0, allow_negative_numbers = true)]
     seconds: f64,
 }
 
@@ -54,15 +54,12 @@ pub fn run(options: &Options) -> Result<bool, Error> {
     }
     drop(running);
     progress.end();
-    println!("{}", report::limits_table(&limits));
-    println!("{}", report::summary_table(&report.runs));
-    for run in &report.runs {
-        println!("{}: {}", run.workload.name, beside_limits(run, &limits));
-        for warning in &run.warnings {
-            println!("  warning: {warning}");
-        }
+    println!("{}", report::summary_table(&report.runs, Some(&limits)));
+    for (run, warning) in report.runs.iter().flat_map(|run| run.warnings.iter().map(move |warning| (run, warning))) {
+        println!("warning, {}: {warning}", run.workload.name);
     }
-    report.notes.extend(report.manifest.busy_note());
+    println!("{}", report::limits_line(&limits));
+    report.notes.extend(report.manifest.cautions());
     for note in &report.notes {
         println!("note: {note}");
     }
@@ -77,13 +74,13 @@ pub fn beside_limits(run: &RunReport, limits: &Limits) -> String {
     let share = |rate: f64, what: &str, limit: Option<&Limit>| {
         limit.filter(|_| rate > 0.0).map(|limit| {
             let share = rate / limit.value;
-            let (name, limit) = (&limit.name, limit.value);
+            let (name, limit) = (&limit.name, report::rate(limit.value));
             if share > 1.0 {
                 return format!(
-                    "{what} more than the limit as it was measured, {limit:.0} MB/s ({name}): the machine was not quiet then"
+                    "{what} more than the limit as it was measured, {limit} ({name}): the machine was not quiet then"
                 );
             }
-            format!("{what} at {:.0} % of the limit, which is {limit:.0} MB/s ({name})", share * 100.0)
+            format!("{what} at {:.0} % of the limit, which is {limit} ({name})", share * 100.0)
         })
     };
     let mut parts = Vec::new();

@@ -29,6 +29,9 @@ use crate::{
 /// A backlog is written for at most so long.
 const BACKLOG_SECONDS_MAX: f64 = 3600.0;
 
+/// Of what is produced: consumers that get less fall behind.
+const CONSUMED_MIN: f64 = 0.9;
+
 /// Where a workload runs.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -260,6 +263,13 @@ fn warn(report: &mut RunReport, outcome: &Outcome) {
     }
     if outcome.never_consumed > 0 {
         warnings.push(format!("{} acknowledged records were not consumed until the end", outcome.never_consumed));
+    }
+    let due = report.produced.records_per_second * f64::from(report.workload.subscriptions);
+    if report.workload.consumers > 0 && due > 0.0 && report.consumed.records_per_second < due * CONSUMED_MIN {
+        warnings.push(format!(
+            "consumers got {:.0} % of what was produced in the measured time: their latencies are those of a backlog that grows",
+            report.consumed.records_per_second / due * 100.0
+        ));
     }
     if report.workload.consumers > 0 && report.workload.acks == 0 {
         warnings.push("acks=0: nobody says where records are stored, so there is no end-to-end latency".to_owned());

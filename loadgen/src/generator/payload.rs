@@ -28,7 +28,8 @@ impl Payload {
         let mut pool = vec![0; POOL_BYTES + value_bytes_max];
         let mut random_share = 1.0 - workload.compressibility;
         if let Some(path) = &workload.payload_file {
-            let mut file = std::fs::File::open(path).map_err(|error| Error::file(path, &error))?;
+            let mut file = std::fs::File::open(path)
+                .map_err(|error| Error::Wrong(format!("--payload-file (payloadFile) {}: {error}", path.display())))?;
             let mut filled = 0;
             while filled < pool.len() {
                 match file.read(&mut pool[filled..]).map_err(|error| Error::file(path, &error))? {

@@ -182,6 +182,8 @@ struct Measure {
     of: fn(&RunReport) -> Option<f64>,
 }
 
+const CPU_PER_GB: &str = "broker CPU-s per GB";
+
 const MEASURES: [Measure; 8] = [
     Measure { name: "MB/s produced", higher_is_better: true, of: |run| run.flowing(run.produced.mb_per_second) },
     Measure { name: "MB/s consumed", higher_is_better: true, of: |run| run.flowing(run.consumed.mb_per_second) },
@@ -202,7 +204,7 @@ const MEASURES: [Measure; 8] = [
         higher_is_better: false,
         of: |run| run.timed(run.end_to_end.as_ref(), |l| l.p99),
     },
-    Measure { name: "broker CPU-s per GB", higher_is_better: false, of: |run| run.broker_cpu_seconds_per_gb },
+    Measure { name: CPU_PER_GB, higher_is_better: false, of: |run| run.broker_cpu_seconds_per_gb },
 ];
 
 /// Compares runs of one workload by two brokers, round by round.
@@ -217,12 +219,16 @@ pub fn ratios(a: &[&RunReport], b: &[&RunReport]) -> Vec<Ratio> {
         }
         // A run that the generator held back says how fast the generator is. What a broker's processor time was for a
         // gigabyte is true all the same.
-        let counts = |run: &RunReport| !run.generator_bound || measure.name == "broker CPU-s per GB";
+        let counts = |run: &RunReport| !run.generator_bound || measure.name == CPU_PER_GB;
         // A round that one of them did not finish has no pair.
         let pairs: Vec<f64> = a
             .iter()
             .filter_map(|a| b.iter().find(|b| b.round == a.round).map(|b| (a, b)))
             .filter(|(a, b)| counts(a) && counts(b) && a.workload.is_same_work(&b.workload))
+            // Under overload a latency is how long the run went on.
+            .filter(|(a, b)| {
+                measure.higher_is_better || measure.name == CPU_PER_GB || !(a.is_overloaded() || b.is_overloaded())
+            })
             .filter_map(|(a, b)| Some((measure.of)(a)? / (measure.of)(b)?))
             .filter(|ratio| ratio.is_finite())
             .collect();
@@ -232,7 +238,7 @@ pub fn ratios(a: &[&RunReport], b: &[&RunReport]) -> Vec<Ratio> {
             found.map(|(_, first)| first.broker.label.as_str()).collect::<Vec<_>>().join(" and ")
         };
         let bound = those(&|run| !counts(run));
-        let overloaded = those(&|run| run.achieved.is_some_and(|achieved| achieved < ACHIEVED_MIN));
+        let overloaded = those(&RunReport::is_overloaded);
         let mut remarks = Vec::new();
         if !first_a.workload.is_same_work(&first_b.workload) {
             remarks.push("not the same work".to_owned());
@@ -270,6 +276,11 @@ impl RunReport {
     fn timed(&self, latencies: Option<&Latencies>, of: fn(&Latencies) -> f64) -> Option<f64> {
         // At full speed latency is queue length: it says how much was in flight.
         latencies.filter(|_| self.workload.is_open_loop()).map(of)
+    }
+
+    /// Whether a schedule was not kept.
+    pub fn is_overloaded(&self) -> bool {
+        self.achieved.is_some_and(|achieved| achieved < ACHIEVED_MIN)
     }
 
     pub fn label(&self) -> String {
@@ -358,6 +369,24 @@ mod tests {
         let bound = ratios(&[&a[1]], &[&b[1]]);
         assert_eq!(bound[0].ratio, None);
         assert!(bound[0].note.contains("generator-bound: a"));
+    }
+
+    #[test]
+    fn latencies_of_an_overloaded_broker_give_no_ratio() {
+        let timed = |label: &str, achieved: f64| {
+            let mut run = run(label, 1, 100.0, false);
+            run.workload.rate = 1000.0;
+            run.achieved = Some(achieved);
+            run.broker_cpu_seconds_per_gb = Some(2.0);
+            run.publish = Some(Latencies { p50: 1.0, p99: 1.0, p999: 1.0, ..Latencies::default() });
+            run
+        };
+        let (a, b) = (timed("a", 1.0), timed("b", 0.9));
+        let all = ratios(&[&a], &[&b]);
+        let shown: Vec<_> = all.iter().map(|ratio| ratio.ratio).collect();
+        assert_eq!(shown, [None, None, None, Some(1.0)], "three latencies, and processor time");
+        assert!(all.iter().all(|ratio| ratio.note == "did not keep the rate: b"), "{all:?}");
+        assert_eq!(ratios(&[&a], &[&a])[0].ratio, Some(1.0));
     }
 
     #[test]

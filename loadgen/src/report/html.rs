@@ -6,7 +6,7 @@ use std::fmt::Write;
 use super::{
     data::{Latencies, Ratio, Report, RunReport, SecondReport, Spread},
     svg::{COLORS, Chart, Line, XAxis, YAxis},
-    table::number,
+    table::{number, rate},
 };
 use crate::quick::beside_limits;
 
@@ -73,7 +73,7 @@ fn ratios(out: &mut String, ratios: &[Ratio]) {
     out.push_str(
         "<h2>Side by side</h2><p>A divided by B: the median of the pairs measured one behind the other, with the smallest and \
          the largest. Green is where A is better by more than a tenth, red where it is worse by as much. Runs that the \
-         generator held back give no ratio.</p><div class=\"scroll\"><table><thead><tr><th class=\"t\">workload</th>\
+         generator held back, and latencies of runs that did not keep their rate, give no ratio.</p><div class=\"scroll\"><table><thead><tr><th class=\"t\">workload</th>\
          <th class=\"t\">measure</th><th class=\"t\">A</th><th>median (range)</th><th class=\"t\">B</th><th>median (range)</th>\
          <th>A / B</th><th>range</th><th class=\"t\">better is</th><th class=\"t\"></th></tr></thead><tbody>",
     );
@@ -88,6 +88,9 @@ fn ratios(out: &mut String, ratios: &[Ratio]) {
             _ => "",
         };
         let spread = |s: &Spread| {
+            if s.values.len() < 2 {
+                return number(s.median);
+            }
             format!("{} <span class=\"soft\">({} to {})</span>", number(s.median), number(s.min), number(s.max))
         };
         let range = match (ratio.ratio_min, ratio.ratio_max) {
@@ -120,9 +123,9 @@ fn figures(out: &mut String, report: &Report) {
          (as many as it takes) from when it was sent, so that they say how much was under way. MB are 10<sup>6</sup> bytes of \
          values.</p><div class=\"scroll\"><table><thead><tr><th class=\"t\" rowspan=\"2\">workload</th><th class=\"t\" \
          rowspan=\"2\">broker</th><th rowspan=\"2\">round</th><th rowspan=\"2\">records/s</th><th rowspan=\"2\">MB/s in</th>\
-         <th rowspan=\"2\">MB/s out</th><th colspan=\"4\">publish latency</th><th colspan=\"3\">end-to-end latency</th>\
+         <th rowspan=\"2\">MB/s out</th><th colspan=\"4\">publish latency</th><th colspan=\"4\">end-to-end latency</th>\
          <th colspan=\"3\">broker</th><th rowspan=\"2\">generator<br>busy</th></tr><tr><th>p50</th><th>p99</th><th>p99.9</th>\
-         <th>max</th><th>p50</th><th>p99</th><th>max</th><th>busy</th><th>CPU-s/GB</th><th>RSS MiB</th></tr></thead><tbody>",
+         <th>max</th><th>p50</th><th>p99</th><th>p99.9</th><th>max</th><th>busy</th><th>CPU-s/GB</th><th>RSS MiB</th></tr></thead><tbody>",
     );
     let mut last = ("", "");
     for run in &report.runs {
@@ -134,7 +137,7 @@ fn figures(out: &mut String, report: &Report) {
             (if name.is_empty() { "" } else { " class=\"first\"" }, name, escape(head.1))
         };
         last = head;
-        let rate = |value: f64| if value > 0.0 { number(value) } else { "-".to_owned() };
+        let flow = |value: f64| if value > 0.0 { number(value) } else { "-".to_owned() };
         let of = |l: Option<&Latencies>, f: fn(&Latencies) -> f64| l.map_or("-".to_owned(), |l| number(f(l)));
         let records = if run.produced.records_per_second > 0.0 { run.produced } else { run.consumed };
         let _ = write!(
@@ -145,15 +148,16 @@ fn figures(out: &mut String, report: &Report) {
         );
         let usage = run.broker_usage;
         let cells = [
-            rate(records.records_per_second),
-            rate(run.produced.mb_per_second),
-            rate(run.consumed.mb_per_second),
+            flow(records.records_per_second),
+            flow(run.produced.mb_per_second),
+            flow(run.consumed.mb_per_second),
             of(run.publish.as_ref(), |l| l.p50),
             of(run.publish.as_ref(), |l| l.p99),
             of(run.publish.as_ref(), |l| l.p999),
             of(run.publish.as_ref(), |l| l.max),
             of(run.end_to_end.as_ref(), |l| l.p50),
             of(run.end_to_end.as_ref(), |l| l.p99),
+            of(run.end_to_end.as_ref(), |l| l.p999),
             of(run.end_to_end.as_ref(), |l| l.max),
             usage.map_or("-".to_owned(), |usage| format!("{:.0} %", usage.busy() * 100.0)),
             run.broker_cpu_seconds_per_gb.map_or("-".to_owned(), number),
@@ -270,10 +274,13 @@ fn limits(out: &mut String, report: &Report) {
     for limit in limits.all() {
         let _ = write!(
             out,
-            "<tr><td class=\"t\">{}</td><td>{} {}</td><td class=\"t soft\">{}</td></tr>",
+            "<tr><td class=\"t\">{}</td><td>{}</td><td class=\"t soft\">{}</td></tr>",
             escape(&limit.name),
-            number(limit.value),
-            escape(&limit.unit),
+            if limit.unit == "MB/s" {
+                rate(limit.value)
+            } else {
+                format!("{} {}", number(limit.value), escape(&limit.unit))
+            },
             escape(&limit.note)
         );
     }

@@ -57,15 +57,19 @@ impl Manifest {
         }
     }
 
-    /// A word of caution where others were using the machine.
-    pub fn busy_note(&self) -> Option<String> {
-        (self.load_at_start > self.cores as f64 / 2.0).then(|| {
+    /// Words of caution, where others were using the machine or the binary is not what users run.
+    pub fn cautions(&self) -> Vec<String> {
+        let debug = "loadgen, and the broker in it, were built without optimisation: nothing here says how fast either is \
+                     (cargo run --release)";
+        let debug = cfg!(debug_assertions).then(|| debug.to_owned());
+        let busy = (self.load_at_start > self.cores as f64 / 2.0).then(|| {
             format!(
                 "{:.1} processes wanted to run on average in the minute before the first run, on {} cores: latencies are those of \
                  a machine that is busy with other things; ratios of runs by turns suffer less",
                 self.load_at_start, self.cores
             )
-        })
+        });
+        debug.into_iter().chain(busy).collect()
     }
 
     /// What a reader sees, line by line.

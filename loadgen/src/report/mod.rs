@@ -13,7 +13,7 @@ use crate::error::Error;
 
 pub use data::{Ratio, Report, RunReport};
 pub use manifest::Manifest;
-pub use table::{comparison_table, limits_table, run_table, summary_table};
+pub use table::{comparison_table, limits_line, limits_table, rate, run_table, summary_table};
 
 /// Writes `report.json`, `report.html` and a `.hgrm` file for each run's latencies into a directory.
 pub fn write(report: &Report, directory: &Path) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! Tables for the terminal.
 
 use super::data::{Latencies, Report, RunReport};
-use crate::calibrate::Limits;
+use crate::calibrate::{FLUSH_P50, Limit, Limits};
 
 /// Columns as wide as what is in them; the first to the left, numbers to the right.
 fn align(rows: &[Vec<String>]) -> String {
@@ -36,6 +36,15 @@ pub fn number(value: f64) -> String {
         v if v >= 10.0 => format!("{value:.1}"),
         v if v >= 1.0 => format!("{value:.2}"),
         _ => format!("{value:.3}"),
+    }
+}
+
+/// 10^6 bytes a second, in the unit that reads best.
+pub fn rate(mb_per_second: f64) -> String {
+    if mb_per_second >= 1000.0 {
+        format!("{:.2} GB/s", mb_per_second / 1000.0)
+    } else {
+        format!("{mb_per_second:.0} MB/s")
     }
 }
 
@@ -123,8 +132,8 @@ fn latency_cells(l: &Latencies) -> Vec<String> {
     [l.p50, l.p75, l.p95, l.p99, l.p999, l.p9999, l.max].iter().map(|value| number(*value)).collect()
 }
 
-/// One line for each run.
-pub fn summary_table(runs: &[RunReport]) -> String {
+/// One line for each run, beside the machine's limits where they are known.
+pub fn summary_table(runs: &[RunReport], limits: Option<&Limits>) -> String {
     let head = [
         "run",
         "records/s",
@@ -134,10 +143,14 @@ pub fn summary_table(runs: &[RunReport]) -> String {
         "p99",
         "p99.9 ms",
         "end-to-end p50",
-        "p99 ms",
+        "p99",
+        "p99.9 ms",
         "broker CPU-s/GB",
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
+    if limits.is_some() {
+        rows[0].push("of the machine's limit".to_owned());
+    }
     let rate = |value: f64| if value > 0.0 { number(value) } else { "-".to_owned() };
     for run in runs {
         let of = |l: Option<&Latencies>, f: fn(&Latencies) -> f64| l.map_or("-".to_owned(), |l| number(f(l)));
@@ -152,16 +165,52 @@ pub fn summary_table(runs: &[RunReport]) -> String {
             of(run.publish.as_ref(), |l| l.p999),
             of(run.end_to_end.as_ref(), |l| l.p50),
             of(run.end_to_end.as_ref(), |l| l.p99),
+            of(run.end_to_end.as_ref(), |l| l.p999),
             run.broker_cpu_seconds_per_gb.map_or("-".to_owned(), number),
         ]);
+        if let (Some(limits), Some(row)) = (limits, rows.last_mut()) {
+            row.push(share_of_limits(run, limits));
+        }
     }
     align(&rows)
+}
+
+/// How near a run came to what the machine can do, in a cell.
+fn share_of_limits(run: &RunReport, limits: &Limits) -> String {
+    if run.workload.is_open_loop() {
+        let (publish, flush) = (run.publish.as_ref(), limits.get(FLUSH_P50).filter(|flush| *flush > 0.0));
+        let (Some(publish), Some(flush)) = (publish, flush) else { return "-".to_owned() };
+        return format!("{:.1} times a flush, {flush:.2} ms", publish.p50 / flush);
+    }
+    let parts = [
+        ("in", run.produced.wire_mb_per_second, limits.of_produce()),
+        ("out", run.consumed.wire_mb_per_second, limits.of_consume()),
+    ];
+    let share = |(way, reached, limit): &(&str, f64, Option<&Limit>)| {
+        let limit = limit.filter(|_| *reached > 0.0)?;
+        Some(format!("{way} {:.0} % of {}", reached / limit.value * 100.0, rate(limit.value)))
+    };
+    let shown: Vec<String> = parts.iter().filter_map(share).collect();
+    if shown.is_empty() { "-".to_owned() } else { shown.join(", ") }
+}
+
+/// All limits in one sentence.
+pub fn limits_line(limits: &Limits) -> String {
+    let shown = limits.all().iter().map(|limit| match limit.unit.as_str() {
+        "MB/s" => format!("{} {}", limit.name, rate(limit.value)),
+        unit => format!("{} {} {unit}", limit.name, number(limit.value)),
+    });
+    format!("the machine's limits: {}", shown.collect::<Vec<_>>().join("; "))
 }
 
 pub fn limits_table(limits: &Limits) -> String {
     let mut rows = vec![["the machine's limits", "", "", ""].map(str::to_owned).to_vec()];
     for limit in limits.all() {
-        rows.push(vec![limit.name.clone(), number(limit.value), limit.unit.clone(), limit.note.clone()]);
+        let (value, unit) = match limit.unit.as_str() {
+            "MB/s" => rate(limit.value).split_once(' ').map(|(v, u)| (v.to_owned(), u.to_owned())).unwrap_or_default(),
+            unit => (number(limit.value), unit.to_owned()),
+        };
+        rows.push(vec![limit.name.clone(), value, unit, limit.note.clone()]);
     }
     let mut out = String::new();
     let widths: [usize; 3] =
@@ -190,7 +239,12 @@ pub fn comparison_table(report: &Report) -> String {
             .to_vec(),
     ];
     for ratio in &report.ratios {
-        let spread = |s: &super::data::Spread| format!("{} ({}-{})", number(s.median), number(s.min), number(s.max));
+        let spread = |s: &super::data::Spread| {
+            if s.values.len() < 2 {
+                return number(s.median);
+            }
+            format!("{} ({}-{})", number(s.median), number(s.min), number(s.max))
+        };
         rows.push(vec![
             ratio.workload.clone(),
             ratio.measure.clone(),

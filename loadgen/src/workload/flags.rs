@@ -30,12 +30,12 @@ pub struct Flags {
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes, help_heading = "Workload")]
     pub batch_size: Option<u64>,
     /// How long a batch waits for more records, in milliseconds
-    #[arg(long, value_name = "MS", help_heading = "Workload")]
+    #[arg(long, allow_negative_numbers = true, value_name = "MS", help_heading = "Workload")]
     pub linger: Option<f64>,
     #[arg(long, value_name = "CODEC", value_parser = clap::builder::PossibleValuesParser::new(units::codecs()), help_heading = "Workload")]
     pub compression: Option<String>,
     /// The share of each value that is the same in all: 0 for random bytes
-    #[arg(long, value_name = "0..1", help_heading = "Workload")]
+    #[arg(long, allow_negative_numbers = true, value_name = "0..1", help_heading = "Workload")]
     pub compressibility: Option<f64>,
     /// Cut values from this file
     #[arg(long, value_name = "FILE", help_heading = "Workload")]
@@ -58,7 +58,7 @@ pub struct Flags {
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes, help_heading = "Workload")]
     pub request_size: Option<u64>,
     /// Records a second of all producers together, by a fixed schedule; `max` for as many as the broker takes
-    #[arg(long, value_parser = rate, help_heading = "Workload")]
+    #[arg(long, allow_negative_numbers = true, value_parser = rate, help_heading = "Workload")]
     pub rate: Option<f64>,
     /// Groups of consumers that each read everything
     #[arg(long, help_heading = "Workload")]
@@ -73,10 +73,10 @@ pub struct Flags {
     #[arg(long, help_heading = "Workload")]
     pub drop_page_cache: bool,
     /// Seconds that are not measured
-    #[arg(long, value_name = "SECONDS", help_heading = "Workload")]
+    #[arg(long, allow_negative_numbers = true, value_name = "SECONDS", help_heading = "Workload")]
     pub warm_up: Option<f64>,
     /// Seconds that are measured
-    #[arg(long, value_name = "SECONDS", help_heading = "Workload")]
+    #[arg(long, allow_negative_numbers = true, value_name = "SECONDS", help_heading = "Workload")]
     pub duration: Option<f64>,
     /// Check every record: none lost, duplicated, reordered or altered (exit code 2 if one is)
     #[arg(long, help_heading = "Workload")]
@@ -158,7 +158,7 @@ fn acks(text: &str) -> Result<i16, String> {
         "all" | "-1" => Ok(-1),
         "0" => Ok(0),
         "1" => Ok(1),
-        _ => Err("0, 1 or all".to_owned()),
+        _ => Err("expected 0, 1 or all".to_owned()),
     }
 }
 
@@ -172,7 +172,7 @@ fn rate(text: &str) -> Result<f64, String> {
     };
     match digits.parse::<f64>() {
         Ok(rate) if rate > 0.0 && rate.is_finite() => Ok(rate * factor),
-        _ => Err("records a second, such as 50000 or 50k, or max".to_owned()),
+        _ => Err("expected records a second, such as 50000 or 50k, or max".to_owned()),
     }
 }
 

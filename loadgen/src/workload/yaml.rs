@@ -75,7 +75,7 @@ pub fn read(path: &Path) -> Result<Workload, Error> {
 }
 
 fn parse(text: &str, name: &str) -> Result<Workload, String> {
-    let file: WorkloadFile = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+    let file: WorkloadFile = serde_saphyr::from_str(text).map_err(|error| explain(text, &error.to_string()))?;
     let mut workload = Workload { name: file.name.clone().unwrap_or_else(|| name.to_owned()), ..Workload::default() };
     set(&mut workload.topics, file.topics);
     set(&mut workload.partitions, file.partitions_per_topic);
@@ -132,6 +132,23 @@ fn parse(text: &str, name: &str) -> Result<Workload, String> {
     Ok(workload)
 }
 
+/// One sentence with the line of the file in it, out of what the YAML reader says in several.
+fn explain(text: &str, said: &str) -> String {
+    let said = said.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    let Some((place, what)) = said.split_once(": ").filter(|(place, _)| place.starts_with("line ")) else {
+        return said.to_owned();
+    };
+    let number = place.split_whitespace().nth(1).and_then(|number| number.parse::<usize>().ok()).unwrap_or(0);
+    let line = text.lines().nth(number.saturating_sub(1)).unwrap_or_default().trim();
+    let what = match what {
+        "invalid u16" | "invalid u32" | "invalid u64" | "invalid i16" => "a whole number was expected",
+        what if what.starts_with("invalid float") => "a number was expected",
+        what if what.starts_with("invalid bool") => "true or false was expected",
+        other => other,
+    };
+    format!("line {number}, {line:?}: {what}")
+}
+
 fn keys(file: &WorkloadFile) -> Result<Keys, String> {
     let count = file.keys.unwrap_or(10_000);
     match file.key_distributor.as_deref() {
@@ -172,7 +189,22 @@ mod tests {
     #[test]
     fn a_key_that_nobody_knows_is_an_error_and_not_ignored() {
         let error = parse("topics: 1\npartitonsPerTopic: 16\n", "x").unwrap_err();
-        assert!(error.contains("partitonsPerTopic"), "{error}");
+        assert!(error.contains("partitonsPerTopic: 16") && error.contains("expected one of"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_value_is_one_sentence_with_key_value_and_what_was_expected() {
+        for (text, expected) in [
+            ("topics: 1\npartitionsPerTopic: many\n", "line 2, \"partitionsPerTopic: many\": a whole number"),
+            ("messageSize: -1\n", "line 1, \"messageSize: -1\": a whole number"),
+            ("producerRate: fast\n", "line 1, \"producerRate: fast\": a number"),
+            ("verify: perhaps\n", "line 1, \"verify: perhaps\": true or false"),
+            ("acks: banana\n", "acks is 0, 1 or all, not \"banana\""),
+            ("testDurationMinutes: 1\ntestDurationSeconds: 5\n", "one is enough"),
+        ] {
+            let error = parse(text, "x").unwrap_err();
+            assert!(error.contains(expected) && !error.contains('\n'), "{error}");
+        }
     }
 
     #[test]
