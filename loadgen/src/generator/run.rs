@@ -221,7 +221,8 @@ impl<'a> Control<'a> {
                 self.begun = Some(self.look());
             }
             // Reading that has an end is over with it; everything else with the measured time.
-            let over = now >= measure_to_ns || self.consumers_done_ns.is_some() || self.produced == self.threads;
+            let sent_all = self.produced == self.threads && !self.until_is_known();
+            let over = now >= measure_to_ns || self.consumers_done_ns.is_some() || sent_all;
             if self.closed.is_none() && self.begun.is_some() && over {
                 self.closed = Some(self.look());
             }
