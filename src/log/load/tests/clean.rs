@@ -271,7 +271,7 @@ fn a_snapshot_that_a_roll_left_half_written_is_removed() {
     for bytes in &batches[..3] {
         rolled.replay(bytes, NOW_MS).unwrap();
     }
-    let whole = rolled.encode_snapshot().to_vec();
+    let whole = rolled.encode_snapshot();
     let torn = whole[..whole.len() - 1].to_vec();
     let unwritten = vec![0; whole.len()];
     for (content, stays) in [(whole, true), (torn, false), (unwritten, false), (Vec::new(), false)] {
