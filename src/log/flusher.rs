@@ -36,6 +36,11 @@ pub(super) struct Flusher {
 }
 
 impl Flusher {
+    #[cfg(test)]
+    pub fn abandon(&self) {
+        self.unflushed.take();
+    }
+
     pub fn is_idle(&self) -> bool {
         !self.running.get() && self.unflushed.borrow().is_empty()
     }

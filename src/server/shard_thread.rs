@@ -22,7 +22,7 @@ use crate::runtime::sync::channel;
 use crate::runtime::{self, FeatureSet, Runtime, RuntimeOptions};
 use crate::shard::cluster_view::ClusterView;
 use crate::shard::controller::{Controller, NotWritten};
-use crate::shard::{Parcel, Shard, ShardStart, offsets_of};
+use crate::shard::{Parcel, Shard, ShardStart};
 use crate::types::ShardId;
 
 use super::StartError;
@@ -256,8 +256,8 @@ fn log_shard_options(seed: &ShardSeed) -> LogShardOptions {
 /// Feeds the directory's checkpoints, and has them written now and then.
 async fn keep_checkpoints(shard: Rc<Shard>, metrics: Arc<ShardMetrics>) {
     let log = &shard.config.log;
-    // All files have one rhythm, the fastest that is asked for: a high watermark that was noted tells a damaged log from
-    // one with a torn tail.
+    // All files have one rhythm, the fastest that is asked for: a high watermark that was written tells a damaged log from
+    // one with a torn tail. Shard 0 writes for all.
     let interval = log.recovery_point_checkpoint_interval.min(log.high_watermark_checkpoint_interval);
     let recovery_points = shard.log_shard.on_recovery_point();
     let mut next = recovery_points.listen();
@@ -266,9 +266,15 @@ async fn keep_checkpoints(shard: Rc<Shard>, metrics: Arc<ShardMetrics>) {
         // A log whose recovery point has moved a long way does not wait for the others.
         let moved = runtime::timeout(interval, next).await.is_ok();
         next = recovery_points.listen();
-        note_offsets(&shard);
         note_damage(&shard, &metrics);
-        if moved || shard.id == ShardId(0) {
+        let writes_for_all = shard.id == ShardId(0);
+        if writes_for_all {
+            // One that is long in answering is noted the next time.
+            let _ = runtime::timeout(interval, Box::pin(shard.note_all_offsets())).await;
+        } else if moved {
+            shard.note_offsets();
+        }
+        if moved || writes_for_all {
             let room = &shard.log_shard.options().room;
             let written = with_room(room, LoadError::is_disk_full, || {
                 let checkpoints = Arc::clone(&shard.checkpoints);
@@ -287,11 +293,6 @@ async fn keep_checkpoints(shard: Rc<Shard>, metrics: Arc<ShardMetrics>) {
 fn note_damage(shard: &Rc<Shard>, metrics: &ShardMetrics) {
     let damaged_reads = shard.log_shard.stats().damaged_reads;
     metrics.log_damaged_reads.add(damaged_reads - metrics.log_damaged_reads.get());
-}
-
-fn note_offsets(shard: &Rc<Shard>) {
-    let offsets = shard.partitions().into_iter().map(|partition| (partition.name.clone(), offsets_of(&partition)));
-    shard.checkpoints.update(offsets);
 }
 
 /// Closes all logs. Answers how many could not be.
@@ -318,7 +319,7 @@ async fn close(shard: &Rc<Shard>) -> usize {
     }
     // What waited for its removal does not wait for the next start.
     shard.log_shard.empty_graves().await;
-    note_offsets(shard);
+    shard.note_offsets();
     failed
 }
 

@@ -26,6 +26,8 @@ pub enum ShardRequest {
     EpochEnd(Vec<EpochEndItem>),
     DescribeLogs(Option<Vec<PartitionId>>),
     DeleteRecords(Vec<DeleteRecordsItem>),
+    /// The directory's checkpoints are about to be written.
+    NoteOffsets,
     /// A newer view of the cluster: open what is new here, drop what is gone.
     Adopt(Arc<ClusterView>),
     OffsetCommit(OffsetCommitGroup),
@@ -43,6 +45,7 @@ pub enum ShardReply {
     EpochEnds(Vec<EpochEnd>),
     LogsDescribed(Vec<LogDescription>),
     RecordsDeleted(Vec<DeletedRecords>),
+    OffsetsNoted,
     Adopted(Vec<(TopicPartition, String)>),
     OffsetsCommitted(Vec<ErrorCode>),
     OffsetsFetched(Result<Vec<FetchedOffset>, ErrorCode>),

@@ -4,6 +4,7 @@
 //! takes the same request types whether the owner is this shard or another.
 
 mod adopt;
+mod checkpoints;
 pub mod cluster_view;
 pub mod controller;
 mod coordinators;
@@ -34,7 +35,6 @@ use controller::Controller;
 use coordinators::Coordinators;
 pub use coordinators::{OFFSETS_TOPIC, TRANSACTION_TOPIC};
 use message::{ProducerIdBlock, ShardReply, ShardRequest};
-pub use retention::offsets_of;
 use serve::Begun;
 use watches::Watches;
 

@@ -4,12 +4,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::error_code::ErrorCode;
-use crate::log::{LogError, PartitionOffsets};
+use crate::log::LogError;
 use crate::partition::Partition;
 use crate::runtime;
 use crate::types::{Offset, PartitionId};
 
 use super::Shard;
+use super::checkpoints::offsets_of;
 use super::message::{DeleteRecordsItem, DeletedRecords};
 use super::serve::storage_code;
 
@@ -98,15 +99,6 @@ impl Shard {
                 false
             }
         }
-    }
-}
-
-/// What the checkpoints keep of a partition.
-pub fn offsets_of(partition: &Partition) -> PartitionOffsets {
-    PartitionOffsets {
-        recovery_point: partition.log.recovery_point(),
-        log_start_offset: partition.log.log_start_offset(),
-        high_watermark: partition.log.high_watermark(),
     }
 }
 

@@ -242,6 +242,10 @@ impl Begun {
             ShardRequest::EpochEnd(items) => ShardReply::EpochEnds(shard.epoch_ends(items)),
             ShardRequest::DescribeLogs(wanted) => ShardReply::LogsDescribed(shard.describe_logs(wanted)),
             ShardRequest::DeleteRecords(items) => ShardReply::RecordsDeleted(shard.delete_records(items).await),
+            ShardRequest::NoteOffsets => {
+                shard.note_offsets();
+                ShardReply::OffsetsNoted
+            }
             ShardRequest::Adopt(view) => ShardReply::Adopted(shard.adopt(view).await),
             ShardRequest::OffsetCommit(group) => ShardReply::OffsetsCommitted(shard.commit_offsets(group).await),
             ShardRequest::OffsetFetch(group) => ShardReply::OffsetsFetched(shard.fetch_offsets(&group)),

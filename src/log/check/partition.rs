@@ -167,7 +167,7 @@ fn tell_torn_tail(recovery: &Recovery, findings: &mut Findings) {
         count => format!(" and {count} later segments"),
     };
     let what = format!(
-        "{} bytes behind the last whole batch{removed}: {}; the next start cuts them away, nothing of them was acknowledged",
+        "{} bytes behind the last whole batch{removed}: {}; the next start cuts them away: they are behind all that is known to be flushed",
         cut.bytes, cut.reason
     );
     let at = (Some(cut.position), Some(recovery.log_end_offset));

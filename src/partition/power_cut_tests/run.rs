@@ -140,6 +140,7 @@ impl Run {
         if stops {
             self.stop(&marks, &checkpoints).await?;
         }
+        shard.abandon();
         drop(ticker);
         Ok(())
     }
@@ -193,7 +194,10 @@ impl Run {
         let options = log::LogShardOptions { faults: Some(Arc::clone(&self.faults)), ..self.setup.shard_options() };
         let shard = LogShard::new(options);
         for (lane, loaded) in logs.into_iter().enumerate() {
-            self.mark(Mark::Opened { lane, end: loaded.log_end_offset.0 });
+            // The log start was moved past what outlived the power cut: the log begins anew there.
+            let is_empty = loaded.log_start_offset == loaded.log_end_offset && loaded.producers.is_empty();
+            let lost_producer = is_empty && self.setup.flush_acks == FlushAcks::None;
+            self.mark(Mark::Opened { lane, end: loaded.log_end_offset.0, lost_producer });
             let partition = Partition::open(loaded, &shard, LeaderEpoch(epoch + 1), topic_config());
             self.partitions.borrow_mut().push(partition);
         }

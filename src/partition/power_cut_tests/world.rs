@@ -68,10 +68,12 @@ pub enum Mark {
         lane: usize,
         offset: i64,
     },
-    /// A start was through: the partition is served from its loaded log.
+    /// A start was through: the partition is served from its loaded log. It may have lost its producer with all of its
+    /// batches, where written was enough.
     Opened {
         lane: usize,
         end: i64,
+        lost_producer: bool,
     },
     /// The catalog holds this leader epoch.
     Epoch(i32),
@@ -152,7 +154,7 @@ impl World {
             Mark::Visible { lane, end } => self.lanes[*lane].durable = *end,
             Mark::Written { lane, end } => self.lanes[*lane].written = *end,
             Mark::LogStart { lane, offset } => self.lanes[*lane].log_start = *offset,
-            Mark::Opened { lane, end } => {
+            Mark::Opened { lane, end, lost_producer } => {
                 let lane = &mut self.lanes[*lane];
                 lane.known = lane.possible();
                 lane.taken_back.clear();
@@ -160,7 +162,8 @@ impl World {
                 // All of it is shown from now on.
                 lane.durable = *end;
                 lane.written = *end;
-                if lane.unanswered.front().map_or(lane.next_sequence, |sent| sent.sequence) as i64 > *end {
+                let next = lane.unanswered.front().map_or(lane.next_sequence, |sent| sent.sequence);
+                if i64::from(next) > *end || *lost_producer {
                     // Written was not enough: what its client does not have any more is lost, and it begins anew.
                     lane.unanswered.clear();
                     lane.next_sequence = *end as i32;
