@@ -1,50 +1,17 @@
 //! A connection to a broker: frames out, frames in, one at a time.
 
-use std::{fmt, io, net::SocketAddr};
+use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 use corelane::{
-    protocol::{DecodeError, EncodeError, Reader, Request, RequestHeader, ResponseHeader, Str, Writer},
+    protocol::{Reader, Request, RequestHeader, ResponseHeader, Str, Writer},
     runtime::net::{RecvChunk, TcpStream},
 };
 
+use crate::error::Error;
+
 /// An answer longer than this is none to what is asked here.
 const RESPONSE_BYTES_MAX: usize = 64 << 20;
-
-/// Why a workload stops.
-#[derive(Debug)]
-pub enum Error {
-    Io(&'static str, io::Error),
-    Encode(EncodeError),
-    Decode(DecodeError),
-    /// The broker answered something that no workload can go on with.
-    Answer(String),
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::Io(what, error) => write!(f, "{what}: {error}"),
-            Error::Encode(error) => write!(f, "a request cannot be encoded: {error}"),
-            Error::Decode(error) => write!(f, "an answer cannot be read: {error}"),
-            Error::Answer(what) => f.write_str(what),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
-
-impl From<EncodeError> for Error {
-    fn from(error: EncodeError) -> Error {
-        Error::Encode(error)
-    }
-}
-
-impl From<DecodeError> for Error {
-    fn from(error: DecodeError) -> Error {
-        Error::Decode(error)
-    }
-}
 
 pub struct Client {
     stream: TcpStream,
@@ -140,7 +107,7 @@ async fn read(stream: &TcpStream, chunk: &mut Option<RecvChunk>, bytes: usize) -
             None => stream.recv().await.map_err(|error| Error::Io("receiving", error))?,
         };
         if arrived.is_empty() {
-            return Err(Error::Answer("the broker closed the connection".to_owned()));
+            return Err(Error::Closed);
         }
         let taken = arrived.len().min(bytes - read.len());
         read.extend_from_slice(&arrived[..taken]);

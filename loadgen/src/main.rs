@@ -1,38 +1,33 @@
-//! Corelane's load generator: it drives any broker that speaks Kafka's protocol and says what it saw.
+//! Corelane's load generator: it drives any broker that speaks Kafka's protocol and says what it saw, beside the limits of
+//! the machine.
 //!
-//! One thread with the broker's own runtime, so that it costs the machine little beside what it measures. It shares its
-//! codec with the broker: figures come from here, proof of what is on the wire from real clients.
+//! `workload` says what to do, `generator` does it on threads with the broker's own runtime, `session` runs one workload
+//! against one broker, `quick`, `compare` and `calibrate` are what a user asks for, `report` is what is left behind. It
+//! shares its codec with the broker: figures come from here, proof of what is on the wire from real clients.
 
+mod brokers;
+mod calibrate;
+mod cli;
 mod client;
+mod cluster;
+mod compare;
+mod error;
+mod generator;
+mod interrupt;
+mod process;
 mod produce;
+mod progress;
+mod quick;
+mod report;
+mod session;
+mod workload;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-
-/// Drives a broker that speaks Kafka's protocol, and prints rates and latencies.
-#[derive(Debug, Parser)]
-#[command(name = "loadgen", version, arg_required_else_help = true)]
-struct Cli {
-    #[command(subcommand)]
-    workload: Workload,
-}
-
-#[derive(Debug, Subcommand)]
-enum Workload {
-    /// Connections that each keep one produce request in flight
-    Produce(produce::Options),
-}
+/// The embedded broker runs in this binary, and shall do so as in its own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().workload {
-        Workload::Produce(options) => produce::run(&options),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("loadgen: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    cli::main()
 }

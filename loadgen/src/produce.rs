@@ -19,7 +19,10 @@ use corelane::{
 };
 use hdrhistogram::Histogram;
 
-use crate::client::{Client, Error, Prepared};
+use crate::{
+    client::{Client, Prepared},
+    error::Error,
+};
 
 const PRODUCE_VERSION: i16 = 11;
 const METADATA_VERSION: i16 = 12;
