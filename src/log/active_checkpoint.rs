@@ -143,3 +143,50 @@ impl Log {
         self.seal_finished();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::fault::testing::power_cuts;
+
+    #[test]
+    fn no_power_cut_takes_back_what_a_checkpoint_covers() {
+        let base = Offset(7);
+        let checkpoint = |root: &Path, before: Stored, entries: usize, end: i64, last_snapshot| ActiveCheckpoint {
+            dir: root.into(),
+            base_offset: base,
+            end_offset: Offset(end),
+            before,
+            after: Stored::default(),
+            offset_entries: vec![2; 8 * entries],
+            time_entries: vec![3; 12 * entries],
+            snapshot: Some(Bytes::from_static(b"producers")),
+            last_snapshot,
+            epochs: format!("0\n1\n0 {end}\n"),
+        };
+        let first = |root: &Path| checkpoint(root, Stored::default(), 4, 9, None).run().unwrap();
+        let second = |root: &Path| {
+            let before = Stored { base_offset: base, offsets: 4, times: 4 };
+            checkpoint(root, before, 6, 20, Some(Offset(9))).run().unwrap();
+        };
+        power_cuts(first, second, |left, done, seed| {
+            let (offsets, times, end) = if done { (80, 120, 20) } else { (32, 48, 9) };
+            for (path, content, bytes) in
+                [(names::offset_index_file(left, base), 2, offsets), (names::time_index_file(left, base), 3, times)]
+            {
+                let kept = std::fs::read(&path).unwrap_or_default();
+                let name = path.file_name().unwrap().display();
+                let held = kept.get(..bytes).is_some_and(|kept| kept.iter().all(|byte| *byte == content));
+                assert!(held, "cut {seed}: {name} lost entries that a checkpoint covers");
+            }
+            let either = [Offset(9), Offset(20)].map(|end| std::fs::read(names::snapshot_file(left, end)).ok());
+            assert!(either.into_iter().flatten().any(|kept| kept == b"producers"), "cut {seed}: no producer snapshot");
+            let epochs = std::fs::read_to_string(left.join(names::LEADER_EPOCH_CHECKPOINT)).unwrap();
+            let whole = [9, 20].map(|end| format!("0\n1\n0 {end}\n"));
+            assert!(
+                whole.contains(&epochs) && (!done || epochs.ends_with(&format!("{end}\n"))),
+                "cut {seed}: {epochs:?}"
+            );
+        });
+    }
+}

@@ -242,7 +242,9 @@ mod tests {
         let session = disk.watch();
         let marks = CleanShutdownMarks::new(dir.path());
         marks.begin(REACH).unwrap();
+        let opened = disk.event_count();
         marks.loaded(REACH).unwrap();
+        let stopping = disk.event_count();
         marks.finish(7).unwrap();
         let stopped = disk.event_count();
         marks.begin(REACH).unwrap();
@@ -256,6 +258,13 @@ mod tests {
                 let (marked, unclean) =
                     (cut.find(Path::new(CLEAN_SHUTDOWN)).is_some(), cut.find(Path::new(UNCLEAN_DIR)).is_some());
                 assert!(at < stopped || marked || unclean, "event {at}, seed {seed}: neither mark");
+                let runs = (opened..=stopping).contains(&at);
+                assert!(!runs || unclean, "event {at}, seed {seed}: Kafka would start on a new directory in use");
+                let stops = (stopping..=stopped).contains(&at);
+                assert!(
+                    !stops || !(marked && unclean),
+                    "event {at}, seed {seed}: the mark of a clean stop is not the last"
+                );
             }
             model.apply(event);
         }

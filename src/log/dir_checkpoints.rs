@@ -251,6 +251,28 @@ mod tests {
     }
 
     #[test]
+    fn a_power_cut_leaves_the_files_as_before_or_as_written() {
+        use crate::log::fault::testing::power_cuts;
+        let write = |root: &Path, offset: i64| {
+            let (checkpoints, _) = DirCheckpoints::open(root).unwrap();
+            checkpoints.update([(partition("a", 0), offsets(offset, offset, offset))]);
+            checkpoints.write().unwrap();
+        };
+        power_cuts(
+            |root| write(root, 5),
+            |root| write(root, 1_000_000),
+            |left, done, seed| {
+                for file in &FILES {
+                    let text = std::fs::read_to_string(left.join(file.name)).unwrap_or_default();
+                    let whole =
+                        if done { &["0\n1\na 0 1000000\n"][..] } else { &["0\n1\na 0 5\n", "0\n1\na 0 1000000\n"] };
+                    assert!(whole.contains(&&*text), "cut {seed}: {} is {text:?}, done: {done}", file.name);
+                }
+            },
+        );
+    }
+
+    #[test]
     fn a_malformed_file_counts_as_empty_and_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("recovery-point-offset-checkpoint"), "0\n1\nnonsense\n").unwrap();

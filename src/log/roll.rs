@@ -191,3 +191,48 @@ pub(super) fn sealed_indexes(mut indexes: SegmentIndexes) -> SegmentIndexes {
     indexes.seal();
     indexes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::fault::testing::power_cuts;
+
+    #[test]
+    fn no_power_cut_takes_back_what_the_recovery_point_passes() {
+        let (base, end) = (Offset(7), Offset(9));
+        let data: Vec<u8> = (0..9_000).map(|at| 1 + (at % 250) as u8).collect();
+        let before = |root: &Path| {
+            let file = fs::open(&names::log_file(root, base), OpenFlags::CREATE).unwrap();
+            fs::sync_dir(root).unwrap();
+            fs::fallocate(&file, 0, 40_960, false).unwrap();
+            fs::pwrite_all(&file, &data, 0).unwrap();
+        };
+        let seal = |root: &Path| {
+            let completion = Completion {
+                dir: root.into(),
+                file: None,
+                base_offset: base,
+                end_offset: end,
+                size_bytes: data.len() as u64,
+                offset_index: vec![2; 80],
+                time_index: vec![3; 120],
+                snapshot: Some(Bytes::from_static(b"producers")),
+                epochs: "0\n1\n0 7\n".to_owned(),
+            };
+            completion.run().unwrap();
+        };
+        power_cuts(before, seal, |left, sealed, seed| {
+            for (path, content) in [
+                (names::log_file(left, base), &data[..]),
+                (names::offset_index_file(left, base), &[2; 80]),
+                (names::time_index_file(left, base), &[3; 120]),
+                (names::snapshot_file(left, end), b"producers"),
+                (left.join(names::LEADER_EPOCH_CHECKPOINT), b"0\n1\n0 7\n"),
+            ] {
+                let kept = std::fs::read(&path).unwrap_or_default();
+                let name = path.file_name().unwrap().display();
+                assert!(!sealed || kept == content, "cut {seed}: {name} is not what was sealed: {} bytes", kept.len());
+            }
+        });
+    }
+}

@@ -130,3 +130,74 @@ impl Partition {
         if acks == -1 { self.log.wait_acknowledged(end_offset) } else { self.log.wait_written(end_offset) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::{Settings, Sources, TopicConfig};
+    use crate::log::fault::testing::{DiskModel, Event, SimulatedDisk};
+    use crate::log::{self, FlushAcks, LoadOptions, LogConfig, LogShard, LogShardOptions};
+    use crate::record::{BatchBuilder, BatchOptions, Producer};
+    use crate::runtime::{Runtime, RuntimeOptions, end_of_turn};
+    use crate::types::{KafkaUuid, LeaderEpoch, ProducerId, TopicPartition};
+
+    fn batch(base_sequence: i32) -> BytesMut {
+        let producer = Producer { id: ProducerId(5), epoch: 0, base_sequence };
+        let mut builder = BatchBuilder::new(BatchOptions { producer, ..BatchOptions::default() });
+        builder.append(1_000_000, None, Some(b"value"), &[]);
+        BytesMut::from(&*builder.build())
+    }
+
+    /// The client lost its connection before the answer, and sends the batch again while it is written and not flushed:
+    /// the second answer may say no more than the first.
+    #[test]
+    fn a_retry_is_answered_when_its_original_is_durable_and_no_sooner() {
+        let root = tempfile::tempdir().unwrap();
+        let disk = SimulatedDisk::new(root.path(), DiskModel::default(), 1);
+        let runtime = Runtime::new(&RuntimeOptions::default()).unwrap();
+        let _session = disk.watch();
+        runtime.block_on(async {
+            let options = LoadOptions {
+                dir: root.path().join("t-0"),
+                topic_partition: TopicPartition { topic: Arc::from("t"), partition: 0 },
+                topic_id: KafkaUuid([7; 16]),
+                config: LogConfig::default(),
+                clean: true,
+                recovery_point: Offset(0),
+                flushed_offset: Offset(0),
+                log_start_offset: Offset(0),
+                leader_epoch: LeaderEpoch(0),
+                adopted: false,
+                commit_reach_bytes: u64::MAX,
+                accept_damage: false,
+                now_ms: 1_000_000,
+            };
+            let shard_options =
+                LogShardOptions { io: log::IoMode::Buffered, flush_acks: FlushAcks::All, ..LogShardOptions::default() };
+            let shard = LogShard::new(shard_options);
+            let settings = Settings::load(&Sources::default()).unwrap().0;
+            let config = Rc::new(TopicConfig::resolve(&settings, []).unwrap());
+            let partition = Partition::open(log::load(&options).unwrap(), &shard, LeaderEpoch(1), config);
+            disk.take_events();
+            let send = || partition.append(batch(0), Origin::Client { version: 9 }, 1_000_000).unwrap();
+            let first = send();
+            for acks in [1, -1] {
+                let again = send();
+                assert_eq!((again.base_offset, again.end_offset), (first.base_offset, first.end_offset));
+                partition.wait_acknowledged(again.end_offset, acks).await.unwrap();
+                let events = disk.take_events();
+                let (written, flushed) = (partition.log.written_offset(), partition.log.flushed_offset());
+                let behind = if acks == -1 { flushed } else { written };
+                assert!(behind >= first.end_offset, "acks={acks}: answered with {written} written, {flushed} flushed");
+                let was_written = events.iter().any(|event| matches!(event, Event::EndWrite { .. }));
+                assert!(acks == -1 || was_written, "acks=1: answered before the write of the original was over");
+            }
+            assert_eq!(partition.log.log_end_offset(), first.end_offset, "the retries were appended");
+            end_of_turn().await;
+            shard.abandon();
+        });
+    }
+}

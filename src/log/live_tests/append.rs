@@ -189,3 +189,31 @@ fn a_deleted_log_leaves_nothing_and_takes_nothing() {
         });
     }
 }
+
+/// A write that begins in a block which is being flushed could tear what the flush makes durable. Over blocks used before
+/// that is also the block of zeros with which the last write ended, though it held no data.
+#[test]
+fn no_write_begins_in_a_block_that_is_being_flushed() {
+    let root = data_dir();
+    run(async {
+        let shard = LogShard::new(options(IoMode::Direct));
+        let written = Written::new(&shard, root.path(), 0, LogConfig::default());
+        for (flushing, written_end, stale_end, holds) in [
+            (Some(0), 100, 0, true),
+            (Some(0), 4096, 0, false),
+            (Some(0), 4096, 8192, true),
+            (Some(0), 8192, 8192, false),
+            (Some(0), 8292, 8192, true),
+            (Some(5), 100, 8192, false),
+            (None, 100, 8192, false),
+        ] {
+            written.log.flushing.set(flushing.map(Offset));
+            let mut live = written.log.live.borrow_mut();
+            let segment = live.front_mut().unwrap();
+            (segment.written_end, segment.room.stale_end) = (written_end, stale_end);
+            let found = written.log.flush_holds_block(segment);
+            assert_eq!(found, holds, "flush of {flushing:?}, written to {written_end}, used before to {stale_end}");
+        }
+        written.log.flushing.set(None);
+    });
+}

@@ -164,3 +164,21 @@ fn a_roll_onto_a_full_disk_waits_for_room() {
         });
     }
 }
+
+#[test]
+fn a_damaged_log_takes_nothing_and_does_not_stop_cleanly() {
+    use crate::log::loaded::{Damage, DamageKind};
+    let root = data_dir();
+    run(async {
+        let shard = LogShard::new(options(IoMode::Buffered));
+        let mut found = loaded(root.path(), 0, LogConfig::default(), true);
+        let segment = names::log_file(&found.dir, Offset(0));
+        let kind = DamageKind::BelowFlushed { flushed: Offset(9) };
+        found.damage = Some(Damage { segment, position: 5, offset: Offset(0), kind });
+        let written = Written { log: Log::open(found, &shard, LeaderEpoch(0)), batches: std::cell::RefCell::default() };
+        let refused = written.append(1, 10).expect_err("a damaged log took a batch");
+        let LogError::Poisoned { reason } = &refused else { panic!("{refused}") };
+        assert!(reason.contains("is damaged at byte 5, offset 0"), "{reason}");
+        assert!(matches!(written.log.close().await, Err(LogError::Poisoned { .. })));
+    });
+}

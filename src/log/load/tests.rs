@@ -3,6 +3,7 @@
 mod adopted;
 mod clean;
 mod damage;
+mod flushed;
 mod power_cut;
 mod random;
 

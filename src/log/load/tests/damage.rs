@@ -18,6 +18,7 @@ fn a_cut_below_the_recovery_point_is_damage() {
     assert_eq!(damage.offset, end_of(&batches[..5]));
     assert_eq!(damage.kind, DamageKind::BelowFlushed { flushed });
     assert!(damage.to_string().contains("00000000000000000000.log is damaged at byte"), "{damage}");
+    assert!(damage.to_string().contains("`corelane check DIR` shows"), "it names no tool: {damage}");
 
     partition.options.recovery_point = end_of(&batches[..5]);
     assert_eq!(load(&partition.options).unwrap().log_end_offset, end_of(&batches[..5]), "at it is a torn tail");
