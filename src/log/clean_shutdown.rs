@@ -262,7 +262,7 @@ mod tests {
                 assert!(!runs || unclean, "event {at}, seed {seed}: Kafka would start on a new directory in use");
                 let stops = (stopping..=stopped).contains(&at);
                 assert!(
-                    !stops || !(marked && unclean),
+                    !(stops && marked && unclean),
                     "event {at}, seed {seed}: the mark of a clean stop is not the last"
                 );
             }
