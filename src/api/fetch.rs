@@ -180,7 +180,7 @@ async fn read_all(
             for (at, mut outcome) in places.into_iter().zip(read) {
                 if let Some(partition) = partitions.get(at) {
                     let by_id = context.version >= 13;
-                    outcome.error = super::code_by_id(&view, partition.id.topic_id, by_id, outcome.error);
+                    outcome.error = super::code_by_id(&view, partition.id, by_id, outcome.error);
                 }
                 left = left.saturating_sub(outcome.bytes);
                 at_least_one &= outcome.bytes == 0;

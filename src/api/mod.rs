@@ -36,7 +36,7 @@ use crate::shard::cluster_view::ClusterView;
 use crate::shard::controller::{Command, CommandOutcome};
 use crate::shard::message::{ShardReply, ShardRequest};
 use crate::shard::{OFFSETS_TOPIC, Shard, TRANSACTION_TOPIC};
-use crate::types::{PartitionId, ShardId, TopicId};
+use crate::types::{PartitionId, ShardId};
 
 use crate::shard::join::{first_of, join_all};
 use sessions::Sessions;
@@ -181,9 +181,13 @@ pub fn is_internal_topic(name: &str) -> bool {
     name == OFFSETS_TOPIC || name == TRANSACTION_TOPIC
 }
 
-/// What a client that names topics by id is told of one that was deleted while its request was under way.
-fn code_by_id(view: &ClusterView, topic_id: TopicId, names_by_id: bool, code: ErrorCode) -> ErrorCode {
-    if names_by_id && code == ErrorCode::UnknownTopicOrPartition && view.topic_by_id(topic_id).is_none() {
+/// What a client that names topics by id is told of a partition that its owner does not know: the owner
+/// may have dropped a deleted topic before this shard heard of it, or after. Only an index that the
+/// topic never had is the partition's fault.
+fn code_by_id(view: &ClusterView, id: PartitionId, names_by_id: bool, code: ErrorCode) -> ErrorCode {
+    let topic_has_it =
+        view.topic_by_id(id.topic_id).is_none_or(|topic| (0..topic.partition_count()).contains(&id.partition));
+    if names_by_id && code == ErrorCode::UnknownTopicOrPartition && topic_has_it {
         ErrorCode::UnknownTopicId
     } else {
         code

@@ -114,7 +114,8 @@ pub fn handle(context: Context, request: ProduceRequest) -> impl Future<Output =
             };
             if let Some((code, _)) = &mut outcome.error {
                 let topic_id = response.responses.get(row.topic).map(|topic| topic.topic_id).unwrap_or_default();
-                *code = super::code_by_id(&shard.view(), topic_id, version >= 13, *code);
+                let id = PartitionId { topic_id, partition: row.index };
+                *code = super::code_by_id(&shard.view(), id, version >= 13, *code);
                 failed = Some(*code);
             }
             if let Some(topic) = response.responses.get_mut(row.topic) {
