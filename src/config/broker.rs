@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::groups::groups;
 use super::keys::items;
-use super::{ConfigError, ControllerListener, HostPort, Listener, Settings, TopicConfig};
+use super::{ConfigError, ControllerListener, GroupsConfig, HostPort, Listener, Settings, TopicConfig};
 use crate::limits;
 
 /// Facts of the machine that defaults depend on.
@@ -42,6 +43,7 @@ pub struct BrokerConfig {
     pub log: LogSettings,
     pub topics: TopicDefaults,
     pub offsets: OffsetsConfig,
+    pub groups: GroupsConfig,
     pub catalog: CatalogConfig,
     pub logging: LoggingConfig,
     settings: Settings,
@@ -287,6 +289,7 @@ impl BrokerConfig {
                 delete_enabled: settings.flag("delete.topic.enable"),
             },
             offsets: offsets(&settings),
+            groups: groups(&settings),
             catalog: catalog(&settings),
             logging: LoggingConfig {
                 format: if settings.text("corelane.log.format") == "json" { LogFormat::Json } else { LogFormat::Text },

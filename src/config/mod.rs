@@ -12,6 +12,7 @@
 mod broker;
 mod describe;
 mod error;
+mod groups;
 pub mod keys;
 mod listeners;
 pub mod profiles;
@@ -26,6 +27,7 @@ pub use broker::{
 };
 pub use describe::{ConfigRow, ConfigSource, ConfigSynonym};
 pub use error::{ConfigError, ConfigNote};
+pub use groups::{ConsumerGroupsConfig, GroupsConfig, MigrationPolicy};
 pub use listeners::{ControllerListener, HostPort, Listener};
 pub use settings::{Assignment, Origin, Setting, Settings, Sources};
 pub use topic::{TimestampType, TopicConfig, TopicConfigError, validate_topic_config};

@@ -4,11 +4,13 @@
 //! partition alone. A request is first judged against the state and answered with the records that would make it so;
 //! the caller appends them, waits until they are as durable as asked for, applies them, and only then answers.
 
+mod machine;
 mod offset_record;
 mod offsets;
 #[cfg(test)]
 mod tests;
 
+pub use machine::{Caller, Effects, GroupAnswer, GroupContext, GroupLogRecord, GroupWorld, Ticket};
 pub use offset_record::{CommittedOffset, GroupRecord, OffsetChange, RecordProblem, read_record};
 pub use offsets::{Commit, CommitRequest, CommittedOffsets, OffsetsPartition, RequestedOffset, encode_changes};
 

@@ -35,6 +35,15 @@ macro_rules! for_every_api {
             IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse 0-1,
             DescribeClusterRequest DescribeClusterResponse 0-2,
             DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse 0-0,
+            JoinGroupRequest JoinGroupResponse 0-9,
+            SyncGroupRequest SyncGroupResponse 0-5,
+            HeartbeatRequest HeartbeatResponse 0-4,
+            LeaveGroupRequest LeaveGroupResponse 0-5,
+            ConsumerGroupHeartbeatRequest ConsumerGroupHeartbeatResponse 0-1,
+            ConsumerGroupDescribeRequest ConsumerGroupDescribeResponse 0-1,
+            DeleteGroupsRequest DeleteGroupsResponse 0-2,
+            OffsetDeleteRequest OffsetDeleteResponse 0-0,
+            ListConfigResourcesRequest ListConfigResourcesResponse 0-1,
         }
     };
 }
