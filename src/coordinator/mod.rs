@@ -4,6 +4,7 @@
 //! partition alone. A request is first judged against the state and answered with the records that would make it so;
 //! the caller appends them, waits until they are as durable as asked for, applies them, and only then answers.
 
+pub mod consumer;
 mod machine;
 mod offset_record;
 mod offsets;
