@@ -4,13 +4,19 @@
 //! partition alone. A request is first judged against the state and answered with the records that would make it so;
 //! the caller appends them, waits until they are as durable as asked for, applies them, and only then answers.
 
+mod classic;
 pub mod consumer;
+mod fields;
 mod machine;
 mod offset_record;
 mod offsets;
 #[cfg(test)]
 mod tests;
 
+pub use classic::{
+    CONSUMER_PROTOCOL_TYPE, ClassicGroup, ClassicMember, ClassicState, OffsetExpiry, check_group_id, check_join,
+    check_sync, heartbeat_answer, leave_answer, leave_unknown_group, leaving, refuse_join, refuse_leave, refuse_sync,
+};
 pub use machine::{Caller, Effects, GroupAnswer, GroupContext, GroupLogRecord, GroupWorld, Ticket};
 pub use offset_record::{CommittedOffset, GroupRecord, OffsetChange, RecordProblem, read_record};
 pub use offsets::{Commit, CommitRequest, CommittedOffsets, OffsetsPartition, RequestedOffset, encode_changes};

@@ -47,21 +47,24 @@ impl ConsumerGroup {
         self.append_owned(id, ctx);
     }
 
-    /// Members are gone, and the group goes to a new epoch.
+    /// Members are gone, and the group goes to a new epoch, or becomes a classic one.
     pub(super) fn remove_members(&mut self, ids: &[Box<str>], ctx: &mut GroupContext<'_>) {
         let mut regexes = Vec::new();
+        let mut consumer_went = false;
         for id in ids {
             self.append_member_tombstones(id, ctx);
             self.targets.remove(id);
-            if let Some(member) = self.take_member(id)
-                && let Some(regex) = member.subscription.regex()
-            {
-                regexes.push(Box::<str>::from(regex));
+            if let Some(member) = self.take_member(id) {
+                consumer_went |= !member.uses_classic();
+                regexes.extend(member.subscription.regex().map(Box::<str>::from));
             }
         }
         for regex in regexes {
             self.drop_regex(&regex, ctx);
         }
         self.update_epoch(true, ctx);
+        if consumer_went {
+            self.downgrade_if_all_classic(false, ctx);
+        }
     }
 }

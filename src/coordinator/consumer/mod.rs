@@ -12,10 +12,14 @@
 //! heartbeat.
 
 pub mod assignor;
+mod classic_join;
+mod classic_members;
 mod describe;
+mod embedded;
 mod heartbeat;
 mod leave;
 mod member;
+mod migration;
 mod offsets;
 mod reconcile;
 mod records;
@@ -37,7 +41,7 @@ pub use heartbeat::check_heartbeat;
 pub use offsets::CommitScope;
 pub use records::RecordKey;
 
-use super::{GroupContext, GroupLogRecord};
+use super::{ClassicGroup, GroupContext, GroupLogRecord};
 use member::{Member, Owned, Partitions};
 use records::{
     CURRENT_MEMBER, ConsumerGroupMetadataValue, GROUP_EPOCH, MEMBER, PARTITION_METADATA, REGULAR_EXPRESSION,
@@ -116,6 +120,8 @@ pub struct ConsumerGroup {
     regexes_matched_at: Option<i64>,
     /// The log has a record of type 4, which Kafka up to 4.0 wrote.
     has_partition_metadata: bool,
+    /// What the group has become when its last member of the new protocol went.
+    downgraded: Option<ClassicGroup>,
 }
 
 impl ConsumerGroup {
@@ -136,6 +142,7 @@ impl ConsumerGroup {
             regexes_are_old: true,
             regexes_matched_at: None,
             has_partition_metadata: false,
+            downgraded: None,
         }
     }
 

@@ -119,7 +119,15 @@ impl<'a> Heterogeneous<'a> {
             self.hand_out(*topic);
         }
         // Each move makes the sum of the shares' squares smaller, so this ends; it takes few rounds.
-        while topics.iter().fold(false, |moved, topic| self.balance(*topic) || moved) {}
+        loop {
+            let mut moved = false;
+            for topic in &topics {
+                moved |= self.balance(*topic);
+            }
+            if !moved {
+                break;
+            }
+        }
         let mut assigned = vec![Partitions::new(); self.shares.len()];
         for (topic, owners) in &self.owners {
             for (partition, owner) in owners {

@@ -66,17 +66,18 @@ fn who_leaves_leaves_its_partitions() {
 fn bad_heartbeats_are_refused() {
     let mut bench = Bench::new();
     let ok = join("m1", &["a"]);
-    let bad: Vec<(&str, Box<dyn Fn(&mut ConsumerGroupHeartbeatRequest)>)> = vec![
-        ("no member id", Box::new(|r| r.member_id = Str::default())),
-        ("no group", Box::new(|r| r.group_id = Str::default())),
-        ("empty instance id", Box::new(|r| r.instance_id = Some(Str::default()))),
-        ("empty rack", Box::new(|r| r.rack_id = Some(Str::default()))),
-        ("no rebalance timeout", Box::new(|r| r.rebalance_timeout_ms = -1)),
-        ("no partitions", Box::new(|r| r.topic_partitions = None)),
-        ("owns partitions already", Box::new(|r| r.topic_partitions = Some(partitions(&[(1, &[0])])))),
-        ("no subscription", Box::new(|r| r.subscribed_topic_names = None)),
-        ("an epoch that is none", Box::new(|r| r.member_epoch = -3)),
-        ("leaves for now without an instance id", Box::new(|r| r.member_epoch = -2)),
+    type Break = fn(&mut ConsumerGroupHeartbeatRequest);
+    let bad: [(&str, Break); 10] = [
+        ("no member id", |r| r.member_id = Str::default()),
+        ("no group", |r| r.group_id = Str::default()),
+        ("empty instance id", |r| r.instance_id = Some(Str::default())),
+        ("empty rack", |r| r.rack_id = Some(Str::default())),
+        ("no rebalance timeout", |r| r.rebalance_timeout_ms = -1),
+        ("no partitions", |r| r.topic_partitions = None),
+        ("owns partitions already", |r| r.topic_partitions = Some(partitions(&[(1, &[0])]))),
+        ("no subscription", |r| r.subscribed_topic_names = None),
+        ("an epoch that is none", |r| r.member_epoch = -3),
+        ("leaves for now without an instance id", |r| r.member_epoch = -2),
     ];
     for (what, break_it) in bad {
         let mut request = ok.clone();
@@ -335,7 +336,7 @@ fn a_description_shows_all_there_is() {
     assert_eq!((m1.member_id.as_str(), m1.member_epoch, m1.member_type), ("m1", 1, 1));
     assert_eq!((m1.client_id.as_str(), m1.client_host.as_str()), ("client", "/127.0.0.1"));
     assert_eq!(m1.rack_id.as_deref(), Some("r1"));
-    assert_eq!(m1.subscribed_topic_names.iter().map(|t| t.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(m1.subscribed_topic_names.iter().map(Str::as_str).collect::<Vec<_>>(), ["a", "b"]);
     let of = |assignment: &crate::protocol::consumer_group_describe::DescribedAssignment| {
         assignment.topic_partitions.iter().map(|t| (t.topic_name.to_string(), t.partitions.clone())).collect::<Vec<_>>()
     };

@@ -1,5 +1,6 @@
 //! A group, its clients and the rest of the broker, in memory.
 
+mod classic;
 mod group;
 mod property;
 mod static_members;
@@ -137,7 +138,7 @@ impl Bench {
     }
 
     pub fn on_time(&mut self) {
-        self.call(|group, ctx| group.on_time(ctx));
+        self.call(ConsumerGroup::on_time);
     }
 
     /// The group as the log alone gives it.
