@@ -94,7 +94,6 @@ pub fn leave_unknown_group(request: &LeaveGroupRequest, api_version: i16) -> Gro
             member_id: member.member_id.clone(),
             group_instance_id: member.group_instance_id.clone(),
             error_code: ErrorCode::UnknownMemberId as i16,
-            ..MemberResponse::default()
         })
         .collect();
     leave_answer(members, api_version)

@@ -16,7 +16,6 @@ impl ClassicGroup {
             client_host: member.client_host.clone(),
             member_metadata: protocol.as_ref().map(|protocol| member.metadata(protocol)).unwrap_or_default(),
             member_assignment: member.assignment.clone(),
-            ..DescribedGroupMember::default()
         });
         DescribedGroup {
             group_id: self.group_id.clone(),
@@ -35,7 +34,6 @@ impl ClassicGroup {
             protocol_type: self.protocol_type.clone().unwrap_or_default(),
             group_state: self.state.name().into(),
             group_type: "classic".into(),
-            ..ListedGroup::default()
         }
     }
 }

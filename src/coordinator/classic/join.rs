@@ -98,15 +98,15 @@ impl ClassicGroup {
         let member_id = Str::from(format!("{base}-{uuid}"));
         if let Some(instance) = &request.group_instance_id {
             match self.members.static_id(instance).cloned() {
-                Some(old_id) => self.replace_static(joining, request, &old_id, member_id, ctx),
-                None => self.add_member(joining, request, caller, member_id, ctx),
+                Some(old_id) => self.replace_static(joining, request, &old_id, &member_id, ctx),
+                None => self.add_member(joining, request, caller, &member_id, ctx),
             }
         } else if caller.api_version >= KNOWN_MEMBER_ID_VERSION {
             let until = ctx.now_ms.saturating_add(i64::from(request.session_timeout_ms));
             self.pending_members.insert(member_id.clone(), until);
             ctx.answer(ticket, join_error(joining, ErrorCode::MemberIdRequired, member_id));
         } else {
-            self.add_member(joining, request, caller, member_id, ctx);
+            self.add_member(joining, request, caller, &member_id, ctx);
         }
     }
 
@@ -124,7 +124,7 @@ impl ClassicGroup {
             if request.group_instance_id.is_some() {
                 return Err(ErrorCode::UnknownServerError);
             }
-            self.add_member(joining, request, caller, member_id.detached(), ctx);
+            self.add_member(joining, request, caller, member_id, ctx);
             return Ok(());
         }
         self.validate_member(member_id, request.group_instance_id.as_ref())?;
@@ -152,11 +152,11 @@ impl ClassicGroup {
         joining: Joining,
         request: &JoinGroupRequest,
         caller: Caller<'_>,
-        member_id: Str,
+        member_id: &Str,
         ctx: &mut GroupContext<'_>,
     ) {
         let instance = request.group_instance_id.as_deref();
-        let mut member = ClassicMember::new(&member_id, instance, caller.client_id, caller.client_host);
+        let mut member = ClassicMember::new(member_id, instance, caller.client_id, caller.client_host);
         member.protocols = offered(request);
         member.rebalance_timeout_ms = rebalance_timeout_ms(request, caller.api_version);
         member.session_timeout_ms = request.session_timeout_ms;
@@ -166,7 +166,7 @@ impl ClassicGroup {
         if self.state == ClassicState::PreparingRebalance && self.initial_rebalance {
             self.new_member_added = true;
         }
-        self.pending_members.remove(&member_id);
+        self.pending_members.remove(member_id);
         self.insert_member(member, &request.protocol_type);
         self.rebalance(ctx);
     }
@@ -202,7 +202,7 @@ impl ClassicGroup {
         joining: Joining,
         request: &JoinGroupRequest,
         old_id: &Str,
-        new_id: Str,
+        new_id: &Str,
         ctx: &mut GroupContext<'_>,
     ) {
         let old_leader = self.leader_id.clone();
@@ -220,15 +220,15 @@ impl ClassicGroup {
         if self.is_leader(old_id) {
             self.leader_id = Some(new_id.clone());
         }
-        self.rejoin(joining, request, &new_id, ctx);
-        self.extend_session(&new_id, ctx.now_ms);
+        self.rejoin(joining, request, new_id, ctx);
+        self.extend_session(new_id, ctx.now_ms);
         match self.state {
             ClassicState::Stable if self.members.most_wanted() == self.protocol_name => {
                 // Its place is as it was, so nobody else need know; the record must, or the id would be forgotten.
                 self.append_record(ctx);
-                self.members.take_joining(&new_id);
+                self.members.take_joining(new_id);
                 let skips = joining.version >= SKIP_ASSIGNMENT_VERSION;
-                let mut answer = self.joined(joining, &new_id, skips, skips && self.is_leader(&new_id));
+                let mut answer = self.joined(joining, new_id, skips, skips && self.is_leader(new_id));
                 if let (false, GroupAnswer::Join(response)) = (skips, &mut answer) {
                     // To an older leader its own former id is named, so that it does not assign what is assigned.
                     response.leader = old_leader.unwrap_or_default();
@@ -255,7 +255,6 @@ impl ClassicGroup {
                 member_id: member.member_id.clone(),
                 group_instance_id: member.group_instance_id.clone(),
                 metadata: member.metadata(&protocol),
-                ..JoinGroupResponseMember::default()
             };
             self.members.iter().map(member).collect()
         } else {

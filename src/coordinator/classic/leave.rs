@@ -33,7 +33,6 @@ impl ClassicGroup {
                 member_id: member.member_id,
                 group_instance_id: member.group_instance_id,
                 error_code: error as i16,
-                ..MemberResponse::default()
             });
         }
         if left && self.state != ClassicState::Empty {

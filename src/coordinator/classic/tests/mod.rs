@@ -172,7 +172,6 @@ impl Rig {
             generation_id,
             member_id: member_id.into(),
             group_instance_id: instance.map(Str::from),
-            ..HeartbeatRequest::default()
         };
         let caller = Caller { client_id: "client", client_host: "/127.0.0.1", api_version: 4 };
         self.call(|group, ctx| group.heartbeat(ticket, &request, caller, ctx));
@@ -189,7 +188,7 @@ impl Rig {
             .map(|(member_id, instance)| MemberIdentity {
                 member_id: (*member_id).into(),
                 group_instance_id: instance.map(Str::from),
-                ..MemberIdentity::default()
+                reason: None,
             })
             .collect();
         let request = LeaveGroupRequest { group_id: "group".into(), members, ..LeaveGroupRequest::default() };
@@ -214,7 +213,7 @@ impl Rig {
         let mut looks = 0;
         while let Some(at) = self.group.next_deadline().filter(|at| *at <= end) {
             self.now_ms = self.now_ms.max(at);
-            self.call(|group, ctx| group.on_time(ctx));
+            self.call(ClassicGroup::on_time);
             looks += 1;
             assert!(looks < 1000, "time does not pass");
         }
@@ -278,11 +277,7 @@ fn error(code: i16) -> ErrorCode {
 }
 
 fn protocol(name: &str, metadata: &[u8]) -> JoinGroupRequestProtocol {
-    JoinGroupRequestProtocol {
-        name: name.into(),
-        metadata: Bytes::copy_from_slice(metadata),
-        ..JoinGroupRequestProtocol::default()
-    }
+    JoinGroupRequestProtocol { name: name.into(), metadata: Bytes::copy_from_slice(metadata) }
 }
 
 /// A consumer's metadata, version 0: it reads these topics.
@@ -319,7 +314,6 @@ fn sync_request(member_id: &str, generation_id: i32, assignments: &[(&str, &str)
         .map(|(member_id, assignment)| SyncGroupRequestAssignment {
             member_id: (*member_id).into(),
             assignment: Bytes::copy_from_slice(assignment.as_bytes()),
-            ..SyncGroupRequestAssignment::default()
         })
         .collect();
     SyncGroupRequest {

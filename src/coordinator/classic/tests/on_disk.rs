@@ -186,7 +186,7 @@ fn a_converted_group_is_stable_and_can_rebalance() {
     let mut read = ClassicGroup::new("group");
     read.replay(rig.records.last().unwrap().value.as_ref().unwrap()).unwrap();
     assert_eq!(read.describe(), rig.group.describe());
-    rig.call(|group, ctx| group.force_rebalance(ctx));
+    rig.call(ClassicGroup::force_rebalance);
     assert_eq!(rig.heartbeat("m1", 5), ErrorCode::RebalanceInProgress);
     rig.call(|group, ctx| group.append_tombstone(ctx));
     assert_eq!(rig.records.last().unwrap().value, None);

@@ -189,7 +189,7 @@ impl World {
         if let Some(record) = self.rig.records.last() {
             self.rig.group.replay(record.value.as_ref().unwrap()).unwrap();
         }
-        self.rig.call(|group, ctx| group.loaded(ctx));
+        self.rig.call(ClassicGroup::loaded);
     }
 
     fn act(&mut self) {
@@ -240,7 +240,7 @@ impl World {
         let mut looks = 0;
         while let Some(at) = self.rig.group.next_deadline().filter(|at| *at <= end) {
             self.rig.now_ms = self.rig.now_ms.max(at);
-            self.rig.call(|group, ctx| group.on_time(ctx));
+            self.rig.call(ClassicGroup::on_time);
             self.check();
             looks += 1;
             assert!(looks < 1000, "time does not pass");
@@ -335,7 +335,7 @@ fn live(seed: u64) {
 }
 
 fn cases() -> u32 {
-    std::env::var("CORELANE_GROUP_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(200)
+    std::env::var("CORELANE_GROUP_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(40)
 }
 
 proptest! {

@@ -145,7 +145,7 @@ fn a_rebalance_that_nobody_joins_goes_on_until_the_sessions_end() {
     let mut looks = 0;
     while !rig.group.is_empty() {
         rig.now_ms = rig.group.next_deadline().unwrap();
-        rig.call(|group, ctx| group.on_time(ctx));
+        rig.call(ClassicGroup::on_time);
         looks += 1;
         assert!(looks < 20);
     }
