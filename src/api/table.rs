@@ -99,6 +99,8 @@ rows! {
     IncrementalAlterConfigs 0..=1 alone incremental_alter_configs;
     OffsetDelete 0..=0 alone offset_delete;
     DescribeCluster 0..=2 alone describe_cluster;
+    ConsumerGroupHeartbeat 0..=1 alone consumer_group_heartbeat;
+    ConsumerGroupDescribe 0..=1 alone consumer_group_describe;
     DescribeTopicPartitions 0..=0 alone describe_topic_partitions;
 }
 

@@ -3,6 +3,7 @@
 //! not about a single group).
 
 mod answers;
+mod kind;
 mod load;
 mod offsets;
 #[cfg(test)]
@@ -16,16 +17,18 @@ use hashbrown::HashMap;
 use crate::error_code::ErrorCode;
 use crate::protocol::{
     ConsumerGroupHeartbeatRequest, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, Str, SyncGroupRequest,
-    describe_groups::DescribedGroup, list_groups::ListedGroup,
+    consumer_group_describe::DescribedConsumerGroup, describe_groups::DescribedGroup, list_groups::ListedGroup,
 };
 use crate::types::TopicId;
 
-use super::classic::{ClassicGroup, OffsetExpiry, check_group_id, check_join, check_sync};
-use super::machine::{Caller, GroupContext, Ticket};
+use super::classic::{ClassicGroup, check_group_id, check_join, check_sync};
+use super::consumer::{ConsumerGroup, Refusal, check_heartbeat};
+use super::machine::{Caller, GroupAnswer, GroupContext, GroupWorld, Ticket};
 use super::offset_record::OffsetChange;
-use super::offsets::OffsetsPartition;
+use super::offsets::{OffsetsPartition, STRING_BYTES_MAX};
 
 pub use answers::RequestKind;
+use kind::Group;
 pub use offsets::FetchCaller;
 
 /// A request of a member.
@@ -53,56 +56,6 @@ struct Held {
     group: Group,
     /// When it stands in `looks`.
     look_ms: Option<i64>,
-}
-
-#[derive(Debug)]
-enum Group {
-    Classic(ClassicGroup),
-}
-
-impl Group {
-    fn next_deadline(&self) -> Option<i64> {
-        match self {
-            Group::Classic(group) => group.next_deadline(),
-        }
-    }
-
-    fn on_time(&mut self, ctx: &mut GroupContext<'_>) {
-        match self {
-            Group::Classic(group) => group.on_time(ctx),
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        match self {
-            Group::Classic(group) => group.is_empty(),
-        }
-    }
-
-    fn is_subscribed_to(&self, topic: &str) -> bool {
-        match self {
-            Group::Classic(group) => group.is_subscribed_to(topic),
-        }
-    }
-
-    fn listed(&self) -> ListedGroup {
-        match self {
-            Group::Classic(group) => group.listed(),
-        }
-    }
-
-    fn offset_expiry(&self) -> OffsetExpiry {
-        match self {
-            Group::Classic(group) => group.offset_expiry(),
-        }
-    }
-
-    /// What ends the group in the log.
-    fn append_tombstones(&self, ctx: &mut GroupContext<'_>) {
-        match self {
-            Group::Classic(group) => group.append_tombstone(ctx),
-        }
-    }
 }
 
 impl GroupsPartition {
@@ -137,8 +90,16 @@ impl GroupsPartition {
             GroupRequest::Sync(request) => self.sync(ticket, request, caller, ctx).err(),
             GroupRequest::Heartbeat(request) => self.heartbeat(ticket, request, caller, ctx).err(),
             GroupRequest::Leave(request) => self.leave(ticket, request, caller, ctx).err(),
-            GroupRequest::ConsumerHeartbeat(_) => Some(ErrorCode::UnsupportedVersion),
+            GroupRequest::ConsumerHeartbeat(request) => {
+                if let Err(refusal) = self.consumer_heartbeat(ticket, request, caller, ctx) {
+                    ctx.answer(ticket, GroupAnswer::ConsumerHeartbeat(refusal.into_heartbeat()));
+                }
+                None
+            }
         };
+        if let Some(held) = self.groups.get_mut(group_id) {
+            held.group.follow_downgrade();
+        }
         if let Some(code) = refused {
             ctx.answer(ticket, request.refused(code, caller.api_version));
         } else if !matches!(request, GroupRequest::Heartbeat(_)) {
@@ -158,8 +119,14 @@ impl GroupsPartition {
         if !request.member_id.is_empty() && !self.groups.contains_key(&*request.group_id) {
             return Err(ErrorCode::UnknownMemberId);
         }
-        match &mut self.group_or_new(&request.group_id).group {
+        let held = self.group_or_new(&request.group_id);
+        if matches!(&held.group, Group::Consumer(group) if group.is_empty()) {
+            held.group.append_tombstones(ctx);
+            held.group = Group::Classic(ClassicGroup::new(&request.group_id));
+        }
+        match &mut held.group {
             Group::Classic(group) => group.join(ticket, request, caller, ctx),
+            Group::Consumer(group) => group.join(ticket, request, caller, ctx),
         }
         Ok(())
     }
@@ -175,6 +142,7 @@ impl GroupsPartition {
         let held = self.groups.get_mut(&*request.group_id).filter(|held| !held.group.is_empty());
         match &mut held.ok_or(ErrorCode::UnknownMemberId)?.group {
             Group::Classic(group) => group.sync(ticket, request, caller, ctx),
+            Group::Consumer(group) => group.sync(ticket, request, ctx),
         }
         Ok(())
     }
@@ -189,6 +157,7 @@ impl GroupsPartition {
         check_group_id(&request.group_id)?;
         match &mut self.groups.get_mut(&*request.group_id).ok_or(ErrorCode::UnknownMemberId)?.group {
             Group::Classic(group) => group.heartbeat(ticket, request, caller, ctx),
+            Group::Consumer(group) => group.classic_heartbeat(ticket, request, ctx),
         }
         Ok(())
     }
@@ -203,6 +172,45 @@ impl GroupsPartition {
         check_group_id(&request.group_id)?;
         match &mut self.groups.get_mut(&*request.group_id).ok_or(ErrorCode::UnknownMemberId)?.group {
             Group::Classic(group) => group.leave(ticket, request, caller, ctx),
+            Group::Consumer(group) => group.leave(ticket, request, caller, ctx),
+        }
+        Ok(())
+    }
+
+    fn consumer_heartbeat(
+        &mut self,
+        ticket: Ticket,
+        request: &ConsumerGroupHeartbeatRequest,
+        caller: Caller<'_>,
+        ctx: &mut GroupContext<'_>,
+    ) -> Result<(), Refusal> {
+        check_heartbeat(request, caller.api_version, ctx.config)?;
+        let group_id: &str = &request.group_id;
+        if group_id.len() > STRING_BYTES_MAX {
+            return Err(Refusal::new(ErrorCode::InvalidGroupId, "GroupId is too long."));
+        }
+        let (joins, is_new) = (request.member_epoch == 0, !self.groups.contains_key(group_id));
+        if is_new && !joins {
+            return Err(Refusal::new(ErrorCode::GroupIdNotFound, format!("Group {group_id} not found.")));
+        }
+        let held = self.group_or_new(group_id);
+        if let Group::Classic(classic) = &mut held.group {
+            if !joins {
+                let message = format!("Group {group_id} is not a consumer group.");
+                return Err(Refusal::new(ErrorCode::GroupIdNotFound, message));
+            }
+            held.group = Group::Consumer(if is_new {
+                ConsumerGroup::new(group_id)
+            } else {
+                ConsumerGroup::upgrade(classic, request, ctx)?
+            });
+        }
+        if let Group::Consumer(group) = &mut held.group {
+            group.heartbeat(ticket, request, caller, ctx);
+            if is_new && group.is_empty() {
+                // It was refused.
+                self.remove(group_id);
+            }
         }
         Ok(())
     }
@@ -273,7 +281,35 @@ impl GroupsPartition {
     pub fn describe(&self, group_id: &str, version: i16) -> DescribedGroup {
         match self.groups.get(group_id).map(|held| &held.group) {
             Some(Group::Classic(group)) => group.describe(),
+            Some(Group::Consumer(_)) => {
+                answers::dead_group(group_id, &format!("Group {group_id} is not a classic group."), version)
+            }
             None => answers::dead_group(group_id, &format!("Group {group_id} not found."), version),
+        }
+    }
+
+    /// A row of ConsumerGroupDescribe. `assignors` are those of the broker.
+    pub fn describe_consumer(
+        &self,
+        group_id: &str,
+        world: &dyn GroupWorld,
+        assignors: &[String],
+    ) -> DescribedConsumerGroup {
+        match self.groups.get(group_id).map(|held| &held.group) {
+            Some(Group::Consumer(group)) => group.describe(world, assignors),
+            Some(Group::Classic(_)) => {
+                answers::no_consumer_group(group_id, &format!("Group {group_id} is not a consumer group."))
+            }
+            None => answers::no_consumer_group(group_id, &format!("Group {group_id} not found.")),
+        }
+    }
+
+    /// Topics came, went or changed.
+    pub fn world_changed(&mut self) {
+        for held in self.groups.values_mut() {
+            if let Group::Consumer(group) = &mut held.group {
+                group.world_changed();
+            }
         }
     }
 

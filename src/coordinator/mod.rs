@@ -7,6 +7,7 @@
 
 mod batches;
 mod classic;
+pub mod consumer;
 mod fields;
 mod groups;
 mod machine;

@@ -77,15 +77,20 @@ impl OffsetsPartition {
         OffsetsPartition { metadata_max_len, ..OffsetsPartition::default() }
     }
 
-    /// Judges a commit of somebody who may commit; the state stays as it is until the changes are applied.
-    pub fn commit(&self, request: &CommitRequest<'_>, now_ms: i64) -> Commit {
+    /// Judges a commit of somebody who may commit, `refused` aside, which are places in it in their order; the state stays
+    /// as it is until the changes are applied.
+    pub fn commit(&self, request: &CommitRequest<'_>, refused: &[(usize, ErrorCode)], now_ms: i64) -> Commit {
         let retention_time_ms = request.retention_time_ms.filter(|ms| *ms != -1);
         let mut commit = Commit {
             results: Vec::with_capacity(request.offsets.len()),
             changes: Vec::with_capacity(request.offsets.len()),
         };
-        for requested in request.offsets {
-            let result = self.check(requested);
+        let mut refused = refused.iter().peekable();
+        for (at, requested) in request.offsets.iter().enumerate() {
+            let result = match refused.next_if(|(place, _)| *place == at) {
+                Some((_, code)) => *code,
+                None => self.check(requested),
+            };
             commit.results.push(result);
             if result == ErrorCode::None {
                 commit.changes.push(OffsetChange {

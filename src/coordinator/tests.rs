@@ -27,7 +27,7 @@ fn request<'a>(group_id: &'a str, offsets: &'a [RequestedOffset<'a>]) -> CommitR
 }
 
 fn commit(state: &mut OffsetsPartition, request: &CommitRequest<'_>, at: i64) {
-    for change in state.commit(request, NOW).changes {
+    for change in state.commit(request, &[], NOW).changes {
         state.apply(change, at);
     }
 }
@@ -56,7 +56,7 @@ fn groups_lie_where_java_puts_them() {
 fn a_commit_counts_once_applied() {
     let mut state = OffsetsPartition::new(4096);
     let offsets = [requested("t", 0, 5), requested("t", 1, 6), requested("u", 0, 7)];
-    let commit = state.commit(&request("g", &offsets), NOW);
+    let commit = state.commit(&request("g", &offsets), &[], NOW);
     assert_eq!(commit.results, [ErrorCode::None; 3]);
     assert_eq!(offset_of(&state, "g", "t", 0), None);
     for (i, change) in commit.changes.into_iter().enumerate() {
@@ -79,13 +79,13 @@ fn metadata_has_a_bound() {
     let with = |metadata| RequestedOffset { metadata, ..requested("t", 0, 5) };
     // The last is ten UTF-16 units in twenty bytes.
     let offsets = [with(None), with(Some("0123456789")), with(Some("0123456789x")), with(Some("üüüüüüüüüü"))];
-    let commit = state.commit(&request("g", &offsets), NOW);
+    let commit = state.commit(&request("g", &offsets), &[], NOW);
     let (none, large) = (ErrorCode::None, ErrorCode::OffsetMetadataTooLarge);
     assert_eq!(commit.results, [none, none, large, none]);
     assert_eq!(commit.changes.len(), 3, "the others are committed");
     let long = "x".repeat(40_000);
     let offsets = [RequestedOffset { metadata: Some(&long), ..requested("t", 0, 5) }];
-    let commit = OffsetsPartition::new(1 << 20).commit(&request("g", &offsets), NOW);
+    let commit = OffsetsPartition::new(1 << 20).commit(&request("g", &offsets), &[], NOW);
     assert_eq!(commit.results, [large], "no string of Kafka's holds it");
 }
 
@@ -170,7 +170,7 @@ fn older_values_are_read() {
 
 fn change(partition: i32, offset: i64) -> OffsetChange {
     let request = [requested("t", partition, offset)];
-    OffsetsPartition::new(4096).commit(&self::request("g", &request), NOW).changes.remove(0)
+    OffsetsPartition::new(4096).commit(&self::request("g", &request), &[], NOW).changes.remove(0)
 }
 
 fn batch_of(options: BatchOptions, changes: &[OffsetChange]) -> Vec<u8> {

@@ -102,6 +102,14 @@ impl Shard {
         }
     }
 
+    /// Topics came, went or changed.
+    pub(super) fn tell_groups_of_topics(self: &Rc<Self>) {
+        for coordinator in self.coordinators.all() {
+            // One that is loading looks at them as they are then.
+            let _ = coordinator.call(self, Together::Yes, |groups, _, _| groups.world_changed());
+        }
+    }
+
     /// The coordinator of a group, whether it answers yet or not.
     fn coordinator_of(&self, group_id: &str) -> Result<Rc<Coordinator>, ErrorCode> {
         let view = self.view();

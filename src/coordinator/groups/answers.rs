@@ -1,6 +1,7 @@
 //! What a request of a member names, and how it is refused.
 
 use crate::error_code::ErrorCode;
+use crate::protocol::consumer_group_describe::DescribedConsumerGroup;
 use crate::protocol::describe_groups::DescribedGroup;
 use crate::protocol::{
     ConsumerGroupHeartbeatResponse, HeartbeatResponse, JoinGroupResponse, LeaveGroupResponse, Str, SyncGroupResponse,
@@ -67,6 +68,16 @@ impl GroupRequest {
             }
             _ => self.kind().refused(code),
         }
+    }
+}
+
+/// ConsumerGroupDescribe of a group that is not there, or of another kind.
+pub(super) fn no_consumer_group(group_id: &str, why: &str) -> DescribedConsumerGroup {
+    DescribedConsumerGroup {
+        error_code: ErrorCode::GroupIdNotFound.code(),
+        error_message: Some(Str::from(why)),
+        group_id: Str::from(group_id),
+        ..Default::default()
     }
 }
 

@@ -4,6 +4,7 @@ use crate::record::control::ControlRecordType;
 use crate::record::{BatchError, RecordIter};
 
 use super::super::classic::ClassicGroup;
+use super::super::consumer::{ConsumerGroup, RecordKey};
 use super::super::machine::GroupContext;
 use super::super::offset_record::{GroupRecord, RecordProblem, read_record};
 use super::{Group, GroupsPartition, Held};
@@ -33,7 +34,8 @@ impl GroupsPartition {
                 }
                 continue;
             }
-            let taken = read_record(key, record.value).and_then(|record| {
+            let value = record.value;
+            let taken = read_record(key, value).and_then(|record| {
                 match record {
                     GroupRecord::Offset(change) => {
                         if change.committed.is_some() {
@@ -46,7 +48,11 @@ impl GroupsPartition {
                         }
                     }
                     GroupRecord::GroupMetadata { group, value } => self.replay_classic(group, value)?,
-                    GroupRecord::Other { .. } => {}
+                    GroupRecord::Other { .. } => {
+                        if let Some(key) = RecordKey::read(key)? {
+                            self.replay_consumer(key, value)?;
+                        }
+                    }
                 }
                 Ok(())
             });
@@ -69,6 +75,29 @@ impl GroupsPartition {
         Ok(())
     }
 
+    fn replay_consumer(&mut self, key: RecordKey<'_>, value: Option<&[u8]>) -> Result<(), RecordProblem> {
+        if value.is_none() {
+            // Of a group that is gone, or has become a classic one since.
+            let Some(Held { group: Group::Consumer(group), .. }) = self.groups.get_mut(key.group) else {
+                return Ok(());
+            };
+            group.replay(key, None)?;
+            if group.is_gone() {
+                self.remove(key.group);
+            }
+            return Ok(());
+        }
+        let group_id = key.group;
+        let held = self.group_or_new(group_id);
+        if matches!(held.group, Group::Classic(_)) {
+            held.group = Group::Consumer(ConsumerGroup::new(group_id));
+        }
+        match &mut held.group {
+            Group::Consumer(group) => group.replay(key, value),
+            Group::Classic(_) => Ok(()),
+        }
+    }
+
     /// All batches are taken in: from now on members have to be heard of.
     pub fn loaded(&mut self, ctx: &mut GroupContext<'_>) {
         // An offset can outlive the tombstone of its group where compaction took the one and not yet the other.
@@ -82,6 +111,7 @@ impl GroupsPartition {
             if let Some(held) = self.groups.get_mut(&group_id) {
                 match &mut held.group {
                     Group::Classic(group) => group.loaded(ctx),
+                    Group::Consumer(group) => group.loaded(ctx),
                 }
             }
             self.schedule(&group_id);

@@ -6,6 +6,7 @@ use crate::protocol::offset_delete::{OffsetDeleteResponse, OffsetDeleteResponseP
 use crate::types::TopicId;
 
 use super::super::classic::OffsetExpiry;
+use super::super::consumer::CommitScope;
 use super::super::machine::GroupContext;
 use super::super::offset_record::CommittedOffset;
 use super::super::offsets::{CommitRequest, STRING_BYTES_MAX};
@@ -38,6 +39,7 @@ impl GroupsPartition {
             return Err(if newer { ErrorCode::GroupIdNotFound } else { ErrorCode::IllegalGeneration });
         }
         // Without members it is a *simple* group: it is there as long as it has offsets.
+        let mut refused: Vec<(usize, ErrorCode)> = Vec::new();
         match &mut self.group_or_new(request.group_id).group {
             Group::Classic(group) => group.validate_offset_commit(
                 request.member_id,
@@ -45,8 +47,20 @@ impl GroupsPartition {
                 request.generation_id,
                 ctx.now_ms,
             )?,
+            Group::Consumer(group) => {
+                let (member_id, epoch) = (request.member_id, request.generation_id);
+                let instance_id = request.group_instance_id.map(|id| &**id);
+                let scope = group.validate_offset_commit(member_id, instance_id, epoch, false, request.version);
+                if scope.map_err(|refusal| refusal.code)? == CommitScope::Owned {
+                    let checked = request.offsets.iter().enumerate().filter_map(|(at, it)| {
+                        let topic = Some(it.topic_id).filter(|id| !id.is_zero());
+                        Some((at, group.check_commit_of(member_id, epoch, topic, it.partition).err()?))
+                    });
+                    refused = checked.collect();
+                }
+            }
         }
-        let commit = self.offsets.commit(request, ctx.wall_ms);
+        let commit = self.offsets.commit(request, &refused, ctx.wall_ms);
         if is_new && commit.changes.is_empty() {
             self.remove(request.group_id);
         }
@@ -60,9 +74,12 @@ impl GroupsPartition {
 
     /// Whether somebody may ask for a group's offsets. A group that is not there has none, which is no error.
     pub fn may_fetch(&self, group_id: &str, caller: FetchCaller<'_>) -> Result<(), ErrorCode> {
-        let _ = caller;
         match self.groups.get(group_id).map(|held| &held.group) {
             None | Some(Group::Classic(_)) => Ok(()),
+            Some(Group::Consumer(group)) => {
+                let allowed = group.validate_offset_fetch(caller.member_id, caller.member_epoch);
+                allowed.map_err(|refusal| refusal.code)
+            }
         }
     }
 
@@ -93,8 +110,8 @@ impl GroupsPartition {
             return Err(ErrorCode::InvalidGroupId);
         }
         let group = &self.groups.get(&*request.group_id).ok_or(ErrorCode::GroupIdNotFound)?.group;
-        match group {
-            Group::Classic(group) => group.validate_offset_delete()?,
+        if let Group::Classic(group) = group {
+            group.validate_offset_delete()?;
         }
         let mut topics = Vec::with_capacity(request.topics.len());
         let mut gone = Vec::new();

@@ -45,6 +45,8 @@ pub(in crate::shard) struct Coordinator {
 enum Phase {
     Loading,
     Active(Box<GroupsPartition>),
+    /// Nothing can be stored any more: what is committed is shown, and that is all.
+    ReadOnly(Box<GroupsPartition>),
     /// Nothing is answered here any more.
     Over(ErrorCode),
 }
@@ -100,7 +102,7 @@ impl Coordinator {
     /// Why it does not answer now.
     pub fn refusal(&self) -> Option<ErrorCode> {
         match &*self.phase.borrow() {
-            Phase::Active(_) => None,
+            Phase::Active(_) | Phase::ReadOnly(_) => None,
             Phase::Loading => Some(ErrorCode::CoordinatorLoadInProgress),
             Phase::Over(code) => Some(*code),
         }
@@ -132,6 +134,12 @@ impl Coordinator {
         drop(runtime::spawn(Rc::clone(self).keep_time(Rc::clone(shard))));
     }
 
+    /// Shows from now on what was loaded from a log that takes no more appends.
+    pub fn show_only(&self, groups: GroupsPartition) {
+        *self.phase.borrow_mut() = Phase::ReadOnly(Box::new(groups));
+        self.phase_changed.notify_all();
+    }
+
     /// Ends it for good: who waits is told `code`, and who comes later.
     pub fn end(&self, shard: &Rc<Shard>, code: ErrorCode) {
         *self.phase.borrow_mut() = Phase::Over(code);
@@ -141,7 +149,7 @@ impl Coordinator {
     /// A look at the groups that changes nothing.
     pub fn look<R>(&self, look: impl FnOnce(&GroupsPartition) -> R) -> Result<R, ErrorCode> {
         match &*self.phase.borrow() {
-            Phase::Active(groups) => Ok(look(groups)),
+            Phase::Active(groups) | Phase::ReadOnly(groups) => Ok(look(groups)),
             Phase::Loading => Err(ErrorCode::CoordinatorLoadInProgress),
             Phase::Over(code) => Err(*code),
         }
@@ -178,6 +186,7 @@ impl Coordinator {
             let mut phase = self.phase.borrow_mut();
             let groups = match &mut *phase {
                 Phase::Active(groups) => groups,
+                Phase::ReadOnly(_) => return Err(ErrorCode::NotCoordinator),
                 Phase::Loading => return Err(ErrorCode::CoordinatorLoadInProgress),
                 Phase::Over(code) => return Err(*code),
             };
@@ -368,7 +377,7 @@ impl Coordinator {
         if shard.log_shard.may_tell() {
             tracing::error!(partition = %self.partition.name, "what groups and offsets became could not be stored: {error}");
         }
-        let is_over = matches!(error, LogError::Poisoned { .. } | LogError::Closed);
+        let is_over = matches!(error, LogError::Closed);
         *self.phase.borrow_mut() = if is_over { Phase::Over(ErrorCode::NotCoordinator) } else { Phase::Loading };
         self.forget(shard);
         if !is_over {

@@ -37,16 +37,18 @@ impl Shard {
         let partition = Rc::clone(&coordinator.partition);
         let log = &partition.log;
         // What is being appended is in the log afterwards, or will never be.
-        loop {
+        let writable = loop {
             match log.wait_acknowledged(log.log_end_offset()).await {
-                Ok(()) => break,
+                Ok(()) => break true,
                 Err(LogError::DiskFull) => wait_for_room().await,
-                Err(_) => return coordinator.end(self, ErrorCode::NotCoordinator),
+                Err(LogError::Closed) => return coordinator.end(self, ErrorCode::NotCoordinator),
+                Err(_) => break false,
             }
-        }
+        };
         let _turn = self.coordinators.load_turns.acquire(1).await;
         let began = runtime::now();
-        let (dir, from, end) = (log.dir(), log.log_start_offset(), log.log_end_offset());
+        let end = if writable { log.log_end_offset() } else { log.high_watermark() };
+        let (dir, from) = (log.dir(), log.log_start_offset());
         let (number, metadata_max_len) = (partition.id.partition, self.config.offsets.metadata_bytes_max);
         let mut step = runtime::offload(move || begin(&dir, number, from, end, metadata_max_len)).await;
         let loaded = loop {
@@ -63,8 +65,13 @@ impl Shard {
             Ok(groups) => {
                 let took_ms = runtime::now().saturating_duration_since(began).as_millis();
                 tracing::debug!(partition = %partition.name, "{} groups are loaded after {took_ms} ms", groups.len());
-                coordinator.activate(self, *groups);
+                if writable {
+                    coordinator.activate(self, *groups);
+                } else {
+                    coordinator.show_only(*groups);
+                }
             }
+            Err(_) if !writable => coordinator.end(self, ErrorCode::NotCoordinator),
             Err(sentence) => {
                 // A topic that is deleted takes its files with it.
                 if self.partition(partition.id).is_some() {

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use crate::error_code::ErrorCode;
+use crate::protocol::consumer_group_describe::DescribedConsumerGroup;
 use crate::protocol::delete_groups::DeletableGroupResult;
 use crate::protocol::describe_groups::DescribedGroup;
 use crate::protocol::list_groups::ListedGroup;
@@ -12,6 +13,7 @@ use crate::shard::message::{GroupQuery, GroupRows};
 
 use super::LOADING_WAIT_MAX;
 use super::coordinator::Together;
+use super::world::World;
 
 impl Shard {
     pub(in crate::shard) async fn group_query(self: &Rc<Self>, query: GroupQuery) -> GroupRows {
@@ -23,6 +25,13 @@ impl Shard {
                     rows.push(self.describe_group(group, version).await);
                 }
                 GroupRows::Described(rows)
+            }
+            GroupQuery::DescribeConsumer(groups) => {
+                let mut rows = Vec::with_capacity(groups.len());
+                for group in groups {
+                    rows.push(self.describe_consumer_group(group).await);
+                }
+                GroupRows::ConsumerDescribed(rows)
             }
             GroupQuery::Delete(groups) => {
                 let mut rows = Vec::with_capacity(groups.len());
@@ -58,6 +67,20 @@ impl Shard {
             Err(code) => Err(code),
         };
         described.unwrap_or_else(|code| DescribedGroup {
+            group_id: group,
+            error_code: code.code(),
+            ..Default::default()
+        })
+    }
+
+    async fn describe_consumer_group(self: &Rc<Self>, group: Str) -> DescribedConsumerGroup {
+        let view = self.view();
+        let assignors = &view.config().groups.consumer.assignors;
+        let described = match self.loaded_coordinator_of(&group).await {
+            Ok(coordinator) => coordinator.look(|groups| groups.describe_consumer(&group, &World(&view), assignors)),
+            Err(code) => Err(code),
+        };
+        described.unwrap_or_else(|code| DescribedConsumerGroup {
             group_id: group,
             error_code: code.code(),
             ..Default::default()

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::coordinator::{CommittedOffset, GroupRequest};
 use crate::error_code::ErrorCode;
+use crate::protocol::consumer_group_describe::DescribedConsumerGroup;
 use crate::protocol::delete_groups::DeletableGroupResult;
 use crate::protocol::describe_groups;
 use crate::protocol::list_groups::ListedGroup;
@@ -33,6 +34,7 @@ pub enum GroupQuery {
         groups: Vec<Str>,
         version: i16,
     },
+    DescribeConsumer(Vec<Str>),
     Delete(Vec<Str>),
     DeleteOffsets(OffsetDeleteRequest),
 }
@@ -41,6 +43,7 @@ pub enum GroupQuery {
 pub enum GroupRows {
     Listed(Result<Vec<ListedGroup>, ErrorCode>),
     Described(Vec<describe_groups::DescribedGroup>),
+    ConsumerDescribed(Vec<DescribedConsumerGroup>),
     Deleted(Vec<DeletableGroupResult>),
     OffsetsDeleted(Result<OffsetDeleteResponse, ErrorCode>),
 }
