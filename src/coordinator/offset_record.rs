@@ -18,7 +18,9 @@
 
 use std::fmt;
 
-use crate::types::{KafkaUuid, TopicId};
+use crate::types::TopicId;
+
+use super::fields::{Fields, put_string, put_unsigned};
 
 const LEGACY_OFFSET_COMMIT: i16 = 0;
 const OFFSET_COMMIT: i16 = 1;
@@ -80,7 +82,7 @@ impl fmt::Display for RecordProblem {
         match self {
             RecordProblem::Malformed => f.write_str("a record of __consumer_offsets is malformed"),
             RecordProblem::UnknownVersion { version } => {
-                write!(f, "a committed offset in __consumer_offsets has the unknown version {version}")
+                write!(f, "a record of __consumer_offsets has the unknown version {version}")
             }
         }
     }
@@ -109,8 +111,7 @@ impl OffsetChange {
         let mut out = Vec::with_capacity(10 + self.group.len() + self.topic.len());
         out.extend_from_slice(&OFFSET_COMMIT.to_be_bytes());
         for text in [&self.group, &self.topic] {
-            out.extend_from_slice(&(text.len() as i16).to_be_bytes());
-            out.extend_from_slice(text.as_bytes());
+            put_string(&mut out, text);
         }
         out.extend_from_slice(&self.partition.to_be_bytes());
         out
@@ -130,8 +131,7 @@ impl CommittedOffset {
         if let Some(expire_timestamp) = self.expire_timestamp {
             out.extend_from_slice(&VALUE_VERSION_EXPIRING.to_be_bytes());
             out.extend_from_slice(&self.offset.to_be_bytes());
-            out.extend_from_slice(&(metadata.len() as i16).to_be_bytes());
-            out.extend_from_slice(metadata);
+            put_string(&mut out, &self.metadata);
             out.extend_from_slice(&self.commit_timestamp.to_be_bytes());
             out.extend_from_slice(&expire_timestamp.to_be_bytes());
             return out;
@@ -174,82 +174,4 @@ impl CommittedOffset {
             topic_id,
         })
     }
-}
-
-/// Bytes taken apart from the front.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordProblem> {
-        let (head, rest) = self.0.split_first_chunk().ok_or(RecordProblem::Malformed)?;
-        self.0 = rest;
-        Ok(*head)
-    }
-
-    fn i16(&mut self) -> Result<i16, RecordProblem> {
-        self.array().map(i16::from_be_bytes)
-    }
-
-    fn i32(&mut self) -> Result<i32, RecordProblem> {
-        self.array().map(i32::from_be_bytes)
-    }
-
-    fn i64(&mut self) -> Result<i64, RecordProblem> {
-        self.array().map(i64::from_be_bytes)
-    }
-
-    fn unsigned(&mut self) -> Result<u32, RecordProblem> {
-        let mut value = 0u32;
-        for shift in (0..35).step_by(7) {
-            let [byte] = self.array()?;
-            value |= u32::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Ok(value);
-            }
-        }
-        Err(RecordProblem::Malformed)
-    }
-
-    fn bytes(&mut self, len: usize) -> Result<&'a [u8], RecordProblem> {
-        let (head, rest) = self.0.split_at_checked(len).ok_or(RecordProblem::Malformed)?;
-        self.0 = rest;
-        Ok(head)
-    }
-
-    fn text(&mut self, len: usize) -> Result<&'a str, RecordProblem> {
-        std::str::from_utf8(self.bytes(len)?).map_err(|_| RecordProblem::Malformed)
-    }
-
-    fn string(&mut self) -> Result<&'a str, RecordProblem> {
-        let len = usize::try_from(self.i16()?).map_err(|_| RecordProblem::Malformed)?;
-        self.text(len)
-    }
-
-    fn compact_string(&mut self) -> Result<&'a str, RecordProblem> {
-        // One more than the length; 0 would be null.
-        let len = self.unsigned()?.checked_sub(1).ok_or(RecordProblem::Malformed)?;
-        self.text(len as usize)
-    }
-
-    /// The tagged fields, of which the topic id is the one we know.
-    fn topic_id_tag(&mut self) -> Result<TopicId, RecordProblem> {
-        let mut topic_id = TopicId::ZERO;
-        for _ in 0..self.unsigned()? {
-            let tag = self.unsigned()?;
-            let len = self.unsigned()? as usize;
-            let field = self.bytes(len)?;
-            if tag == 0 {
-                topic_id = KafkaUuid(field.try_into().map_err(|_| RecordProblem::Malformed)?);
-            }
-        }
-        Ok(topic_id)
-    }
-}
-
-fn put_unsigned(out: &mut Vec<u8>, mut value: u32) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
 }

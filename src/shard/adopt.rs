@@ -26,6 +26,7 @@ impl Shard {
         if Arc::ptr_eq(&older, &view) {
             return Vec::new();
         }
+        self.tell_groups_of_topics();
         self.drop_gone(&older, &view).await;
         self.follow_configs(&older, &view).await;
         let now_ms = runtime::wall_ms();
