@@ -215,3 +215,12 @@ node_clients() {
     fi
     echo "$modules"
 }
+
+# Ends the members of groups that a program started and did not end: their ids are in the suite's file `pids`.
+kill_members() {
+    local pid
+    [ -e "$scratch/pids" ] || return 0
+    while read -r pid; do
+        if grep -aqF "$bootstrap" "/proc/$pid/cmdline" 2>/dev/null; then kill -KILL "$pid" 2>/dev/null; fi
+    done <"$scratch/pids"
+}

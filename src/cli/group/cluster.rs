@@ -48,10 +48,7 @@ impl Cluster {
     }
 
     /// Does `ask` until it succeeds, fails for good, or the command's time is over.
-    fn until_deadline<T>(
-        &mut self,
-        mut ask: impl FnMut(&mut Cluster) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
+    fn until_deadline<T>(&mut self, mut ask: impl FnMut(&mut Cluster) -> Result<T, Failure>) -> Result<T, Failure> {
         loop {
             match ask(self) {
                 Err(failure) if failure.may_pass() && Instant::now() + RETRY_PAUSE < self.deadline => {

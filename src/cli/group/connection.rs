@@ -8,8 +8,8 @@ use bytes::BytesMut;
 
 use crate::error_code::ErrorCode;
 use crate::protocol::{
-    ApiVersionsRequest, ApiVersionsResponse, Message, Reader, Request, RequestHeader, ResponseHeader, Str,
-    Versions, Writer,
+    ApiVersionsRequest, ApiVersionsResponse, Message, Reader, Request, RequestHeader, ResponseHeader, Str, Versions,
+    Writer,
 };
 
 use super::failure::Failure;
@@ -88,9 +88,8 @@ impl Connection {
 
     /// Sends what `request` makes for the version that both sides speak, and waits for the answer.
     pub fn call<R: Request>(&mut self, cap: i16, request: impl FnOnce(i16) -> R) -> Result<R::Response, Failure> {
-        let version = self
-            .version::<R>(cap)
-            .ok_or_else(|| Failure::NoVersion { to: self.to.clone(), request: R::NAME })?;
+        let version =
+            self.version::<R>(cap).ok_or_else(|| Failure::NoVersion { to: self.to.clone(), request: R::NAME })?;
         let answer = self.exchange(&request(version), version)?;
         Ok(R::Response::decode(&mut Reader::new(answer), version)?)
     }

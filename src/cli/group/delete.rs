@@ -84,7 +84,13 @@ pub fn delete_offsets(cluster: &mut Cluster, args: &DeleteOffsetsArgs) -> Result
         i16::MAX,
         |_| OffsetDeleteRequest { group_id: Str::from(group), topics: topics.clone() },
         |answer| match answer.error_code {
-            0 => answer.topics.iter().flat_map(|t| &t.partitions).map(|p| p.error_code).find(|c| passing(*c)).unwrap_or(0),
+            0 => answer
+                .topics
+                .iter()
+                .flat_map(|t| &t.partitions)
+                .map(|p| p.error_code)
+                .find(|c| passing(*c))
+                .unwrap_or(0),
             code => code,
         },
     )?;

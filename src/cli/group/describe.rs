@@ -147,8 +147,18 @@ fn head(described: &Described) -> String {
 fn offsets_table(described: &Described, verbose: bool) -> Table {
     let mut table = if verbose {
         Table::new(&[
-            "TOPIC", ">PARTITION", ">START", ">COMMITTED", ">END", ">LAG", ">EPOCH", "METADATA", "MEMBER", "INSTANCE",
-            "HOST", "CLIENT",
+            "TOPIC",
+            ">PARTITION",
+            ">START",
+            ">COMMITTED",
+            ">END",
+            ">LAG",
+            ">EPOCH",
+            "METADATA",
+            "MEMBER",
+            "INSTANCE",
+            "HOST",
+            "CLIENT",
         ])
     } else {
         Table::new(&["TOPIC", ">PARTITION", ">COMMITTED", ">END", ">LAG", "MEMBER", "HOST", "CLIENT"])
@@ -302,13 +312,8 @@ mod tests {
             members: vec![member],
         };
         let committed = |offset| Some(Committed { offset, leader_epoch: 0, metadata: String::new() });
-        let partition = |number, committed, end, owner| Partition {
-            place: place(number),
-            committed,
-            start: Some(0),
-            end,
-            owner,
-        };
+        let partition =
+            |number, committed, end, owner| Partition { place: place(number), committed, start: Some(0), end, owner };
         let partitions = vec![
             partition(0, committed(7), Some(10), Some(0)),
             partition(1, committed(20), Some(10), None),

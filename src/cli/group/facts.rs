@@ -151,7 +151,9 @@ fn text(of: Option<&Str>) -> Option<String> {
 
 fn places(assignment: &DescribedAssignment) -> BTreeSet<Place> {
     let topics = assignment.topic_partitions.iter();
-    topics.flat_map(|topic| topic.partitions.iter().map(|partition| (topic.topic_name.to_string(), *partition))).collect()
+    topics
+        .flat_map(|topic| topic.partitions.iter().map(|partition| (topic.topic_name.to_string(), *partition)))
+        .collect()
 }
 
 fn of_classic_group(id: &str, found: &DescribedGroup, coordinator: Node) -> Group {
@@ -336,7 +338,8 @@ mod tests {
     #[test]
     fn what_the_java_client_puts_into_a_group_is_read() {
         // Version 3 of the subscription: topics, user data, owned partitions, generation, rack.
-        let metadata = Bytes::from_static(b"\0\x03\0\0\0\x02\0\x01a\0\x02bc\xff\xff\xff\xff\0\0\0\0\xff\xff\xff\xff\xff\xff");
+        let metadata =
+            Bytes::from_static(b"\0\x03\0\0\0\x02\0\x01a\0\x02bc\xff\xff\xff\xff\0\0\0\0\xff\xff\xff\xff\xff\xff");
         assert_eq!(subscription(&metadata).expect("it is whole"), ["a", "bc"]);
         let bytes = Bytes::from_static(b"\0\x03\0\0\0\x01\0\x01a\0\0\0\x02\0\0\0\x05\0\0\0\x07\xff\xff\xff\xff");
         let places: Vec<_> = assignment(&bytes).expect("it is whole").into_iter().collect();

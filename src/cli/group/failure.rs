@@ -15,17 +15,32 @@ const EXIT_PROTOCOL: u8 = 76;
 #[derive(Debug)]
 pub enum Failure {
     /// No broker of the bootstrap list answers.
-    Unreachable { bootstrap: String, error: io::Error },
+    Unreachable {
+        bootstrap: String,
+        error: io::Error,
+    },
     /// A connection ended or gave no answer in time; tried again until the command's time is over.
-    Io { to: String, error: io::Error },
+    Io {
+        to: String,
+        error: io::Error,
+    },
     /// The broker speaks no version of this request that we speak.
-    NoVersion { to: String, request: &'static str },
+    NoVersion {
+        to: String,
+        request: &'static str,
+    },
     Encode(EncodeError),
     Decode(DecodeError),
     /// The broker's own refusal of the whole.
-    Code { what: String, code: i16 },
+    Code {
+        what: String,
+        code: i16,
+    },
     /// A file named on the command line.
-    File { path: String, error: String },
+    File {
+        path: String,
+        error: String,
+    },
     /// What was asked for makes no sense, or not now.
     Wrong(String),
 }

@@ -327,7 +327,11 @@ fn table(reports: &[Report], executed: bool) -> String {
     let rows = table.rows();
     if rows > 0 {
         out.push_str(&table.text());
-        out.push_str(if executed { "\nDone.\n" } else { "\nNothing was changed: this was a dry run. --execute does it.\n" });
+        out.push_str(if executed {
+            "\nDone.\n"
+        } else {
+            "\nNothing was changed: this was a dry run. --execute does it.\n"
+        });
     } else if reports.iter().all(|report| report.error.is_none()) {
         out.push_str("No committed offset is concerned.\n");
     }

@@ -5,8 +5,9 @@ const DAY_MS: i64 = 86_400_000;
 /// `2026-11-21T15:30:00.000`, with `Z` or an offset such as `+02:00` behind; without one it is UTC, as for Kafka's
 /// tools. The time of day may be left out. Milliseconds since 1970.
 pub fn datetime(text: &str) -> Result<i64, String> {
-    parse_datetime(text.trim())
-        .ok_or_else(|| format!("{text} is no date and time such as 2026-11-21T15:30:00.000 or 2026-11-21T15:30:00+01:00"))
+    parse_datetime(text.trim()).ok_or_else(|| {
+        format!("{text} is no date and time such as 2026-11-21T15:30:00.000 or 2026-11-21T15:30:00+01:00")
+    })
 }
 
 /// `P7DT2H30M5.5S`: days, hours, minutes and seconds, each of which may be left out. Milliseconds.
@@ -98,7 +99,9 @@ fn parse_duration(text: &str) -> Option<i64> {
         // Each at most once, in this order.
         let (name, ms) = units.find(|(name, _)| unit.starts_with(*name))?;
         let value = match amount.split_once('.') {
-            Some((whole, fraction)) if name == 'S' => whole.parse::<i64>().ok()?.checked_mul(1000)? + milliseconds(fraction)?,
+            Some((whole, fraction)) if name == 'S' => {
+                whole.parse::<i64>().ok()?.checked_mul(1000)? + milliseconds(fraction)?
+            }
             Some(_) => return None,
             None => amount.parse::<i64>().ok()?.checked_mul(ms)?,
         };
@@ -153,7 +156,9 @@ mod tests {
 
     #[test]
     fn what_is_no_point_in_time() {
-        for text in ["", "now", "2026-13-01", "2026-02-29", "2026-1-1", "2026-01-01T", "2026-01-01T25:00", "2026-01-01T10:00.5"] {
+        for text in
+            ["", "now", "2026-13-01", "2026-02-29", "2026-1-1", "2026-01-01T", "2026-01-01T25:00", "2026-01-01T10:00.5"]
+        {
             assert!(datetime(text).is_err(), "{text}");
         }
     }

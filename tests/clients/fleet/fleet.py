@@ -21,20 +21,20 @@ What has to hold:
   4. After each event the group is whole again: its live members own all partitions, and each is read from.
 """
 
-import functools
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections import defaultdict
 
-from confluent_kafka import ConsumerGroupTopicPartitions, Producer
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-bootstrap, where, libs, classes, go_member = sys.argv[1:6]
+bootstrap, where, libs, classes, go_member, corelane = sys.argv[1:7]
 here = os.path.dirname(os.path.abspath(__file__))
 PARTITIONS = 24
 TOPIC = "fleet"
@@ -92,6 +92,8 @@ class Member:
             [*self.commands[client], bootstrap, group, TOPIC, protocol],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log, text=True,
         )
+        with open(f"{where}/pids", "a") as file:
+            file.write(f"{self.process.pid}\n")
         self.thread = threading.Thread(target=self.listen, daemon=True)
         members.append(self)
         self.thread.start()
@@ -244,11 +246,11 @@ class Upgraded(Group):
 
     def kind_is(self, wanted):
         for _ in range(50):
-            found = {g.group_id: g.type.name for g in admin().list_consumer_groups().result(30).valid}
-            if found.get(self.name, "").lower() == wanted:
+            found = described(self.name)["type"]
+            if found == wanted:
                 return
             time.sleep(0.1)
-        self.problems.append(f"{self.name} is of type {found.get(self.name)}, not {wanted}")
+        self.problems.append(f"{self.name} is of type {found}, not {wanted}")
 
     def replaced(self, event, kinds):
         for kind in kinds:
@@ -274,11 +276,6 @@ class Upgraded(Group):
         self.whole("join", at)
         self.replaced("downgrade", [("java", "classic-range")] * 2)
         self.kind_is("classic")
-
-
-@functools.cache
-def admin():
-    return AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
 
 
 class Load(threading.Thread):
@@ -332,9 +329,18 @@ def kill_broker():
     return at
 
 
+def described(group):
+    """By our own command line, which waits for a coordinator that is loading; librdkafka's administration does not, and
+    confluent-kafka 2.16 can crash on that error."""
+    answer = subprocess.run(
+        [corelane, "group", "--bootstrap", bootstrap, "--timeout", "60", "describe", group, "--output", "json"],
+        stdout=subprocess.PIPE, check=True)
+    return json.loads(answer.stdout)[0]
+
+
 def committed(group):
-    [future] = admin().list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)]).values()
-    return {p.partition: p.offset for p in future.result(40).topic_partitions if p.offset >= 0}
+    partitions = described(group)["partitions"]
+    return {p["partition"]: p["committed"] for p in partitions if p["committed"] is not None}
 
 
 def older_than_acknowledged(groups, before):
@@ -484,7 +490,8 @@ def main(rounds, seed):
 
 def begin():
     """The topic, and what is written to it from now on."""
-    for future in admin().create_topics([NewTopic(TOPIC, PARTITIONS, 1)]).values():
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    for future in admin.create_topics([NewTopic(TOPIC, PARTITIONS, 1)]).values():
         future.result(30)
     load = Load()
     load.start()
@@ -522,6 +529,7 @@ def conclude(groups, load, older):
 
 def run(what):
     """Does it, ends whatever member is left, and ends this program by what was found."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         what()
     finally:
@@ -533,4 +541,4 @@ def run(what):
 
 
 if __name__ == "__main__":
-    run(lambda: main(int(sys.argv[6]), int(sys.argv[7])))
+    run(lambda: main(int(sys.argv[7]), int(sys.argv[8])))

@@ -2,7 +2,7 @@
 by one of them and read from; what is read and committed is everything. In the form and with the members of the fleet
 test, without its violence.
 
-    clients.py BOOTSTRAP DIRECTORY LIBS CLASSES FRANZ_MEMBER SARAMA_MEMBER KAFKAJS_MEMBER
+    clients.py BOOTSTRAP DIRECTORY LIBS CLASSES FRANZ_MEMBER CORELANE SARAMA_MEMBER KAFKAJS_MEMBER
 """
 
 import os
@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import fleet
 from fleet import Group, Member, in_parallel, now
 
-sarama_member, kafkajs_member = sys.argv[6:8]
+sarama_member, kafkajs_member = sys.argv[7:9]
 Member.commands |= {
     "sarama": [sarama_member],
     "kafkajs": ["node", kafkajs_member],
