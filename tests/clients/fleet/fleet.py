@@ -126,18 +126,15 @@ class Member:
             self.owned = frozenset()
             self.said.append((at, kind))
 
-    def signal(self, name):
-        subprocess.run(["kill", f"-{name}", str(self.process.pid)], check=True)
-
     def kill(self):
         self.expected = False
-        self.signal("KILL")
+        self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
     def leave(self):
         """Asks it to leave; `left` waits for that."""
         self.expected = False
-        self.signal("TERM")
+        self.process.send_signal(signal.SIGTERM)
 
     def left(self):
         try:
@@ -152,12 +149,12 @@ class Member:
 
     def pause(self):
         self.expected = False
-        self.signal("STOP")
+        self.process.send_signal(signal.SIGSTOP)
 
     def resume(self):
         with lock:
             self.owned, self.since = None, {}  # what it thinks it has is another's by now
-        self.signal("CONT")
+        self.process.send_signal(signal.SIGCONT)
         self.expected = True
 
 
@@ -201,7 +198,7 @@ class Group:
             if missing is None:
                 measured.append((event, self.name, now() - since))
                 return
-            if now() > deadline:
+            if now() > deadline or "has ended" in missing:
                 self.problems.append(f"{self.name}, {event}: not whole after {within} s: {missing}")
                 measured.append((event, self.name, float("inf")))
                 return

@@ -16,6 +16,17 @@ class Member:
     def stop(self, *_):
         self.running = False
 
+    def patiently(self, connect):
+        """A broker that is not there yet, since it was just killed, is no reason to give up."""
+        while True:
+            try:
+                return connect()
+            except Exception as error:
+                if not self.running:
+                    raise
+                self.refused(error)
+                time.sleep(0.2)
+
     def say(self, what):
         sys.stdout.write(f"{int(time.time() * 1000)} {what}\n")
         sys.stdout.flush()

@@ -9,15 +9,21 @@ from member import Member
 
 bootstrap, group, topic = sys.argv[1:4]
 member = Member()
-consumer = KafkaConsumer(
-    bootstrap_servers=bootstrap,
-    group_id=group,
-    client_id=group,
-    enable_auto_commit=False,
-    auto_offset_reset="earliest",
-    session_timeout_ms=6000,
-    heartbeat_interval_ms=1000,
-)
+
+
+def connect():
+    return KafkaConsumer(
+        bootstrap_servers=bootstrap,
+        group_id=group,
+        client_id=group,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        session_timeout_ms=6000,
+        heartbeat_interval_ms=1000,
+    )
+
+
+consumer = member.patiently(connect)
 
 
 def tell():
