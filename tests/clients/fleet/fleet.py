@@ -37,7 +37,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 bootstrap, where, libs, classes, go_member, corelane = sys.argv[1:7]
 here = os.path.dirname(os.path.abspath(__file__))
 PARTITIONS = 24
-TOPIC = "fleet"
+TOPIC = None  # of the members that start now
 SESSION_S = 6
 # How long a group may take to be whole again, all waits for sessions included. Two busy cores start a dozen JVMs.
 WHOLE_WITHIN_S = 60
@@ -280,6 +280,7 @@ class Load(threading.Thread):
 
     def __init__(self):
         super().__init__(daemon=True)
+        self.topic = TOPIC
         self.running, self.sent, self.acknowledged, self.errors = True, 0, [0] * PARTITIONS, []
         self.producer = Producer({
             "bootstrap.servers": bootstrap, "enable.idempotence": True, "acks": "all", "linger.ms": 2,
@@ -295,7 +296,7 @@ class Load(threading.Thread):
     def run(self):
         while self.running:
             for partition in range(PARTITIONS):
-                self.producer.produce(TOPIC, b"%d" % self.sent, partition=partition, on_delivery=self.delivered)
+                self.producer.produce(self.topic, b"%d" % self.sent, partition=partition, on_delivery=self.delivered)
             self.sent += 1
             self.producer.poll(0.25)
             time.sleep(0.2)
@@ -357,9 +358,10 @@ def older_than_acknowledged(groups, before):
     return problems
 
 
-def two_owners():
+def two_owners(groups):
     owner, problems = {}, []
-    for member in members:
+    names = {group.name for group in groups}
+    for member in (member for member in members if member.group in names):
         for said in member.said:
             if said[1] != "own" or said[2] < 0:
                 continue
@@ -371,7 +373,7 @@ def two_owners():
     return problems
 
 
-def gone_back():
+def gone_back(groups):
     """The first record of a partition that a member is given stands at or behind what was acknowledged before that."""
     problems = []
     commits = defaultdict(list)
@@ -381,7 +383,8 @@ def gone_back():
                 for partition, offset in said[2].items():
                     commits[member.group, partition].append((said[0], offset))
     starts = 0
-    for member in members:
+    names = {group.name for group in groups}
+    for member in (member for member in members if member.group in names):
         new, owned = {}, frozenset()
         for said in member.said:
             if said[1] == "own":
@@ -452,7 +455,7 @@ def main(rounds, seed):
         groups = [group for group in groups if group.name in only.split(",")]
     randomly = random.Random(seed)
     say(f"     | seed {seed}, {rounds} round{'s' if rounds > 1 else ''}, groups {', '.join(g.name for g in groups)}")
-    load = begin()
+    load = begin("fleet")
     at = now()
     for group in groups:
         for kind in group.kinds:
@@ -485,8 +488,10 @@ def main(rounds, seed):
     table()
 
 
-def begin():
-    """The topic, and what is written to it from now on."""
+def begin(topic):
+    """The topic of the members to come, and what is written to it from now on."""
+    global TOPIC
+    TOPIC = topic
     admin = AdminClient({"bootstrap.servers": bootstrap})
     for future in admin.create_topics([NewTopic(TOPIC, PARTITIONS, 1)]).values():
         future.result(30)
@@ -515,8 +520,8 @@ def conclude(groups, load, older):
 
     for group in groups:
         report(f"{group.name}: whole again after each event", group.problems)
-    report("no partition was owned by two members of a generation", two_owners())
-    starts, problems = gone_back()
+    report("no partition was owned by two members of a generation", two_owners(groups))
+    starts, problems = gone_back(groups)
     report(f"no committed offset was lost ({starts} times a partition went to a member)", older + problems)
     report(f"no record was skipped ({sum(ends)} records, each by {len(groups)} groups)",
            load.errors + skipped(groups, ends))

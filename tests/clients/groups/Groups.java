@@ -4,7 +4,12 @@
 //
 //   java Groups checks BOOTSTRAP
 //   java Groups hold BOOTSTRAP      groups `held-classic` and `held-consumer` until SIGTERM; says `ready`
+//   java Groups tools               `kafka-consumer-groups` for each line of the standard input, whose arguments have tabs
+//                                   between them; `-- done` ends each output. One process instead of one a call
 
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.io.InputStreamReader;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collection;
@@ -42,6 +47,8 @@ import org.apache.kafka.common.errors.UnknownMemberIdException;
 import org.apache.kafka.common.errors.UnreleasedInstanceIdException;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
+import org.apache.kafka.common.utils.Exit;
+import org.apache.kafka.tools.consumer.group.ConsumerGroupCommand;
 
 public final class Groups {
     private interface Check {
@@ -56,6 +63,10 @@ public final class Groups {
     private static int failures;
 
     public static void main(String[] arguments) throws Exception {
+        if (arguments[0].equals("tools")) {
+            tools();
+            return;
+        }
         bootstrap = arguments[1];
         admin = Admin.create(Map.of("bootstrap.servers", bootstrap));
         if (arguments[0].equals("hold")) {
@@ -344,6 +355,23 @@ public final class Groups {
         } catch (Exception e) {
             return String.valueOf(e);
         }
+    }
+
+    private static void tools() throws IOException {
+        System.setErr(System.out);
+        Exit.setExitProcedure((status, message) -> {
+            throw new IllegalStateException("exit " + status + " " + message);
+        });
+        var lines = new BufferedReader(new InputStreamReader(System.in));
+        for (var line = lines.readLine(); line != null; line = lines.readLine()) {
+            try {
+                ConsumerGroupCommand.main(line.split("\t"));
+            } catch (Throwable e) {
+                System.out.println(e);
+            }
+            say("\n-- done");
+        }
+        System.exit(0);
     }
 
     private static void hold() throws Exception {

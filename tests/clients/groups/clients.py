@@ -20,12 +20,12 @@ Member.commands |= {
     "aiokafka": [sys.executable, f"{fleet.here}/member_aiokafka.py"],
 }
 # Few at a time: each has processes of its own, and a machine may have two cores.
-WAVES = [
-    [("java", "classic"), ("java", "classic-range"), ("java", "consumer"), ("java", "consumer-range")],
-    [("librdkafka", "classic"), ("librdkafka", "classic-range"), ("librdkafka", "consumer"), ("franz-go", "classic"),
-     ("franz-go", "consumer"), ("sarama", "classic"), ("kafka-python", "classic"), ("aiokafka", "classic"),
-     ("kafkajs", "classic")],
-]
+WAVES = {
+    "java": [("java", "classic"), ("java", "classic-range"), ("java", "consumer"), ("java", "consumer-range")],
+    "librdkafka": [("librdkafka", "classic"), ("librdkafka", "classic-range"), ("librdkafka", "consumer")],
+    "others": [("franz-go", "classic"), ("franz-go", "consumer"), ("sarama", "classic"), ("kafka-python", "classic"),
+               ("aiokafka", "classic"), ("kafkajs", "classic")],
+}
 
 
 class Client(Group):
@@ -47,13 +47,11 @@ class Client(Group):
 
 
 def main():
-    load = fleet.begin()
-    groups = []
-    for wave in WAVES:
-        new = [Client(kind) for kind in wave]
-        groups += new
-        in_parallel(lambda group: group.round(), new)
-    fleet.conclude(groups, load, [])
+    for name, kinds in WAVES.items():
+        load = fleet.begin(f"members-{name}")
+        groups = [Client(kind) for kind in kinds]
+        in_parallel(lambda group: group.round(), groups)
+        fleet.conclude(groups, load, [])
     fleet.table()
 
 
