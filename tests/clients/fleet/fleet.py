@@ -30,6 +30,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
+from types import SimpleNamespace
 
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -529,8 +530,38 @@ def conclude(groups, load, older):
     report("in the end all is committed", final)
 
 
+def detectors_detect():
+    """A test that cannot fail is none: each finding is found in a history made up to have it, and nothing in a good one."""
+    def history(*lines):
+        member = Member.__new__(Member)
+        member.group, member.name, member.said, member.owned, member.since, member.read_at = "g", "m", [], None, {}, {}
+        for line in lines:
+            member.take(line.split())
+        return member
+
+    global members
+    before, group = members, [SimpleNamespace(name="g")]
+    ends = [10] + [0] * (PARTITIONS - 1)
+    first = history("1000 own 1 a 0", "2000 got 0 0 4", "3000 committed 0:5", "4000 own 1 a -")
+
+    def found(*others):
+        global members
+        members = [first, *others]
+        return [bool(two_owners(group)), bool(gone_back(group)[1]), bool(skipped(group, ends))]
+
+    assert found(history("5000 own 2 b 0", "6000 got 0 5 9")) == [False, False, False]
+    assert found(history("5000 own 1 b 0", "6000 got 0 5 9")) == [True, False, False]
+    assert found(history("5000 own 2 b 0", "6000 got 0 4 9")) == [False, True, False]
+    assert found(history("5000 own 2 b 0", "6000 got 0 6 9")) == [False, False, True]
+    assert found(history("5000 own 2 b 0", "6000 got 0 5 8")) == [False, False, True]
+    # Who was given a partition before a commit was acknowledged need not know of it.
+    assert found(history("2500 own 2 b 0", "6000 got 0 4 9")) == [False, False, False]
+    members = before
+
+
 def run(what):
     """Does it, ends whatever member is left, and ends this program by what was found."""
+    detectors_detect()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         what()
