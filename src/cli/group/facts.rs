@@ -128,7 +128,7 @@ fn of_consumer_group(found: &DescribedConsumerGroup, coordinator: Node) -> Group
             1 => Some("consumer"),
             _ => None,
         },
-        subscribed: member.subscribed_topic_names.iter().map(|name| name.to_string()).collect(),
+        subscribed: member.subscribed_topic_names.iter().map(ToString::to_string).collect(),
         subscribed_regex: text(member.subscribed_topic_regex.as_ref()).filter(|regex| !regex.is_empty()),
         assigned: places(&member.assignment),
         target: Some(places(&member.target_assignment)),
@@ -146,7 +146,7 @@ fn of_consumer_group(found: &DescribedConsumerGroup, coordinator: Node) -> Group
 }
 
 fn text(of: Option<&Str>) -> Option<String> {
-    of.map(|text| text.to_string())
+    of.map(ToString::to_string)
 }
 
 fn places(assignment: &DescribedAssignment) -> BTreeSet<Place> {

@@ -1,6 +1,7 @@
 //! `corelane group reset-offsets`: moves the committed offsets of groups nobody is in. A dry run unless told otherwise.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, ValueEnum};
@@ -309,7 +310,7 @@ fn table(reports: &[Report], executed: bool) -> String {
     let mut out = String::new();
     for report in reports {
         if let Some(error) = &report.error {
-            out.push_str(&format!("{}: {error}\n", report.group));
+            let _ = writeln!(out, "{}: {error}", report.group);
         }
         for one in &report.moves {
             let dash = |offset: Option<i64>| offset.map_or_else(|| "-".to_owned(), |offset| offset.to_string());

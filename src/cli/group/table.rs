@@ -1,5 +1,7 @@
 //! Columns for people, grep and awk: two blanks between them, nothing cut off.
 
+use std::fmt::Write as _;
+
 /// A table; the columns whose heading begins with `>` are numbers and stand to the right.
 pub struct Table {
     to_the_right: Vec<bool>,
@@ -34,7 +36,7 @@ impl Table {
             let mut line = String::new();
             for ((cell, width), right) in row.iter().zip(&widths).zip(&self.to_the_right) {
                 let width = *width;
-                line.push_str(&if *right { format!("{cell:>width$}  ") } else { format!("{cell:width$}  ") });
+                let _ = if *right { write!(line, "{cell:>width$}  ") } else { write!(line, "{cell:width$}  ") };
             }
             out.push_str(line.trim_end());
             out.push('\n');
