@@ -2,7 +2,7 @@
 are written to all the while. Members join, leave, are killed with -9 and paused past their session timeout, one group is
 upgraded to the newer protocol and back, and the broker itself is killed with -9 twice in each round.
 
-Run by `run`, which keeps the broker: it gets `broker kill` and `broker start` as lines, and answers the second by `ready`.
+Run by `suite`, which keeps the broker: it gets `broker kill` and `broker start` as lines, and answers the second by `ready`.
 
 What members print, each line behind the milliseconds since 1970:
 
