@@ -1,5 +1,6 @@
 // Many groups with few members, to see what they cost a broker: each member is one connection and one goroutine that joins,
-// takes what it is assigned and heartbeats, by raw requests. Every other group is of the newer protocol (KIP-848).
+// takes what it is assigned and heartbeats, by raw requests. Every other group is of the newer protocol
+// (KIP-848), or none with CORELANE_MANY=classic.
 //
 //	many BOOTSTRAP GROUPS MEMBERS
 //
@@ -226,10 +227,11 @@ func main() {
 	bootstrap = os.Args[1]
 	groups, _ := strconv.Atoi(os.Args[2])
 	each, _ := strconv.Atoi(os.Args[3])
+	newer := os.Getenv("CORELANE_MANY") != "classic"
 	var members []*member
 	for group := range groups {
 		for range each {
-			m := &member{group: fmt.Sprintf("many-%d", group), newer: group%2 == 1}
+			m := &member{group: fmt.Sprintf("many-%d", group), newer: newer && group%2 == 1}
 			members = append(members, m)
 		}
 	}
