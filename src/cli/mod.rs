@@ -1,6 +1,7 @@
-//! The command line: `corelane` (the same as `corelane serve`), `corelane check` and `corelane config`.
+//! The command line: `corelane` (the same as `corelane serve`), `corelane check`, `corelane config` and `corelane group`.
 
 mod check;
+mod group;
 mod list;
 mod profiles;
 mod show;
@@ -34,6 +35,7 @@ enum Command {
     /// Look at configuration keys and values
     #[command(subcommand)]
     Config(ConfigCommand),
+    Group(group::GroupArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -99,6 +101,7 @@ pub fn main() -> ExitCode {
         Some(Command::Serve(options)) => serve(&options),
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Config(command)) => config(command),
+        Some(Command::Group(args)) => Ok(group::run(&args)),
     };
     match outcome {
         Ok(code) => code,

@@ -182,3 +182,45 @@ kafka() {
     java -Xmx512M -XX:TieredStopAtLevel=1 -Dlog4j2.configurationFile="$lib_dir/kafka/tools-log4j2.properties" \
         -cp "$libs/*" "$class" "$@"
 }
+
+# Prints the Python of a virtual environment that has the Python clients; installs them when they aren't there.
+python_clients() {
+    local venv
+    venv="$work/venv-$(sha256sum "$lib_dir/python/requirements.txt" | cut -c1-12)"
+    if [ ! -e "$venv/complete" ]; then
+        rm -rf "$venv"
+        if ! python3 -m venv "$venv" >"$scratch/install" 2>&1 ||
+            ! "$venv/bin/pip" install -q -r "$lib_dir/python/requirements.txt" >>"$scratch/install" 2>&1; then
+            tail -n 10 "$scratch/install" >&2
+            return 1
+        fi
+        touch "$venv/complete"
+    fi
+    echo "$venv/bin/python"
+}
+
+# Prints the directory that has the packages of Node.js; installs them when they aren't there.
+node_clients() {
+    local modules
+    modules="$work/node-$(sha256sum "$lib_dir/node/package.json" | cut -c1-12)"
+    if [ ! -e "$modules/complete" ]; then
+        rm -rf "$modules"
+        mkdir -p "$modules"
+        cp "$lib_dir/node/package.json" "$modules/"
+        if ! (cd "$modules" && npm install --silent --no-audit --no-fund) >"$scratch/install" 2>&1; then
+            tail -n 10 "$scratch/install" >&2
+            return 1
+        fi
+        touch "$modules/complete"
+    fi
+    echo "$modules"
+}
+
+# Ends the members of groups that a program started and did not end: their ids are in the suite's file `pids`.
+kill_members() {
+    local pid
+    [ -e "$scratch/pids" ] || return 0
+    while read -r pid; do
+        if grep -aqF "$bootstrap" "/proc/$pid/cmdline" 2>/dev/null; then kill -KILL "$pid" 2>/dev/null; fi
+    done <"$scratch/pids"
+}
