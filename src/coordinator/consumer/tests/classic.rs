@@ -56,7 +56,6 @@ fn join_request(id: &str, owned: &[i32]) -> JoinGroupRequest {
         protocols: vec![JoinGroupRequestProtocol {
             name: Str::from_static("cooperative-sticky"),
             metadata: subscription(&["a"], owned),
-            ..JoinGroupRequestProtocol::default()
         }],
         ..JoinGroupRequest::default()
     }
@@ -153,11 +152,7 @@ impl Bench {
                 request.assignments = ids
                     .iter()
                     .zip([assignment(&[0, 1, 2]), assignment(&[3, 4, 5])])
-                    .map(|((id, _), assignment)| SyncGroupRequestAssignment {
-                        member_id: id.clone(),
-                        assignment,
-                        ..SyncGroupRequestAssignment::default()
-                    })
+                    .map(|((id, _), assignment)| SyncGroupRequestAssignment { member_id: id.clone(), assignment })
                     .collect();
             }
             self.classic(|ctx| group.sync(Ticket(3), &request, caller, ctx));
@@ -413,7 +408,7 @@ fn administrators_remove_classic_members_by_instance_id() {
     let identity = |id: &str, instance: Option<&'static str>| MemberIdentity {
         member_id: Str::from(id),
         group_instance_id: instance.map(Str::from_static),
-        ..MemberIdentity::default()
+        reason: None,
     };
     let answer = bench.leave(vec![
         identity("m1", None),

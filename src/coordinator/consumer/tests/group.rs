@@ -67,10 +67,11 @@ fn bad_heartbeats_are_refused() {
     let mut bench = Bench::new();
     let ok = join("m1", &["a"]);
     type Break = fn(&mut ConsumerGroupHeartbeatRequest);
-    let bad: [(&str, Break); 10] = [
+    let bad: [(&str, Break); 11] = [
         ("no member id", |r| r.member_id = Str::default()),
         ("no group", |r| r.group_id = Str::default()),
         ("empty instance id", |r| r.instance_id = Some(Str::default())),
+        ("a member id that fits into no record", |r| r.member_id = Str::from("m".repeat(32_768))),
         ("empty rack", |r| r.rack_id = Some(Str::default())),
         ("no rebalance timeout", |r| r.rebalance_timeout_ms = -1),
         ("no partitions", |r| r.topic_partitions = None),
