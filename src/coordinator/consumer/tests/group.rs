@@ -345,3 +345,17 @@ fn a_description_shows_all_there_is() {
     assert_eq!(of(&m1.target_assignment), [("a".to_owned(), vec![0, 1, 2])]);
     assert_eq!(of(&row.members[1].target_assignment), [("a".to_owned(), vec![3, 4, 5])]);
 }
+
+#[test]
+fn an_old_target_gives_nothing_that_is_no_longer_subscribed_to() {
+    let mut bench = Bench::new();
+    bench.config.consumer.assignment_interval_ms = 1_000;
+    bench.world.put("b", 2, 2);
+    bench.heartbeat(&join("m1", &["a", "b"]));
+    let names = Some(vec![Str::from_static("b")]);
+    bench.heartbeat(&ConsumerGroupHeartbeatRequest { subscribed_topic_names: names, ..beat("m1", 1) });
+    assert_eq!(bench.group.state(), ConsumerGroupState::Assigning, "the target still has both topics");
+    let answer = bench.heartbeat(&beat_owning("m1", 1, &[(2, &[0, 1])]));
+    assert_eq!((answer.assignment, answer.member_epoch), (None, 1));
+    assert_eq!(bench.group.members["m1"].owned.all().count(), 2);
+}
