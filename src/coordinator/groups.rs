@@ -171,7 +171,7 @@ impl GroupsPartition {
         caller: Caller<'_>,
         ctx: &mut GroupContext<'_>,
     ) -> Result<(), ErrorCode> {
-        check_sync(request, caller)?;
+        check_sync(request, caller.api_version)?;
         let held = self.groups.get_mut(&*request.group_id).filter(|held| !held.group.is_empty());
         match &mut held.ok_or(ErrorCode::UnknownMemberId)?.group {
             Group::Classic(group) => group.sync(ticket, request, caller, ctx),
