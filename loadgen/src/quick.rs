@@ -43,7 +43,9 @@ pub fn run(options: &Options) -> Result<bool, Error> {
     progress.begin("starting the broker");
     let running = spec.start(scratch.path(), place.broker_cores.as_deref())?;
     let target = place.target(&spec, &running)?;
-    report.title = format!("A short tour of {} {}", spec.label, running.version());
+    // A broker that was not started here does not say its version.
+    let name = if running.version().is_empty() { &spec.label } else { running.version() };
+    report.title = format!("A short tour of {name}");
     for name in TOUR {
         let base = named(name).ok_or_else(|| Error::Wrong(format!("no workload {name}")))?;
         let workload = Workload { warm_up_seconds: (options.seconds / 4.0).min(1.0), seconds: options.seconds, ..base };

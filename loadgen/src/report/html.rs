@@ -239,7 +239,8 @@ fn charts(out: &mut String, report: &Report, workload: &str, labels: &[String]) 
                 // The last second is cut short.
                 let seconds = &run.series[..run.series.len().saturating_sub(1)];
                 let points: Vec<_> = seconds.iter().map(|s| (s.second as f64, value(s))).collect();
-                if points.iter().any(|(_, y)| *y > 0.0) {
+                // A single second makes no line.
+                if points.len() > 1 && points.iter().any(|(_, y)| *y > 0.0) {
                     lines.push(Line { color: color(run), label: run.label(), points, dashed });
                 }
             }
