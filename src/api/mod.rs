@@ -6,26 +6,37 @@ mod alter_configs;
 mod api_versions;
 mod create_partitions;
 mod create_topics;
+mod delete_groups;
 mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
+mod describe_groups;
 mod describe_log_dirs;
 mod describe_topic_partitions;
 mod fetch;
 mod find_coordinator;
+mod group_member;
+mod group_query;
+mod heartbeat;
 mod incremental_alter_configs;
 mod init_producer_id;
+mod join_group;
+mod leave_group;
+mod list_groups;
 mod list_offsets;
 mod metadata;
 mod offset_commit;
+mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
 mod scatter;
 mod sessions;
+mod sync_group;
 
 use std::cell::RefCell;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -89,7 +100,12 @@ pub struct Context {
     pub door: Door,
     pub version: i16,
     pub client_id: Option<Str>,
+    pub client_address: IpAddr,
 }
+
+/// Everything that can be done with a group, a bit each by the codes of `AclOperation`: READ, DELETE, DESCRIBE,
+/// DESCRIBE_CONFIGS and ALTER_CONFIGS. Nobody is kept from anything.
+const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
 
 /// What a handler makes of a request.
 #[derive(Debug)]

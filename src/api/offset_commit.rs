@@ -1,7 +1,6 @@
-//! OffsetCommit (8), versions 2 to 10, for consumers that assign partitions themselves.
+//! OffsetCommit (8), versions 2 to 10.
 //!
 //! Commits are as durable as `acks=all`. Topics by id from version 10 on (KIP-848).
-//! Not done: members of groups (a generation other than -1 is ILLEGAL_GENERATION).
 
 use crate::error_code::ErrorCode;
 use crate::protocol::Str;
@@ -78,6 +77,8 @@ async fn commit(
     let group = OffsetCommitGroup {
         api_version: context.version,
         group_id: group_id.to_string(),
+        member_id: request.member_id.to_string(),
+        group_instance_id: request.group_instance_id.clone(),
         generation_id: request.generation_id_or_member_epoch,
         retention_time_ms: Some(request.retention_time_ms).filter(|_| context.version <= 4),
         items,

@@ -90,7 +90,13 @@ async fn fetch(context: &Context, group: OffsetFetchRequestGroup, require_stable
     let reply = match group_shard(context, &group.group_id) {
         None => Err(ErrorCode::NotCoordinator),
         Some(owner) => {
-            let request = OffsetFetchGroup { group_id: group.group_id.to_string(), partitions: asked, require_stable };
+            let request = OffsetFetchGroup {
+                group_id: group.group_id.to_string(),
+                member_id: group.member_id.as_deref().map(str::to_owned),
+                member_epoch: group.member_epoch,
+                partitions: asked,
+                require_stable,
+            };
             match context.api.shard.call(owner, ShardRequest::OffsetFetch(request)).await {
                 ShardReply::OffsetsFetched(fetched) => fetched,
                 _ => Err(ErrorCode::UnknownServerError),

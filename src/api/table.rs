@@ -79,6 +79,12 @@ rows! {
     OffsetCommit 2..=10 alone offset_commit;
     OffsetFetch 1..=10 alone offset_fetch;
     FindCoordinator 0..=6 alone find_coordinator;
+    JoinGroup 0..=9 alone join_group;
+    Heartbeat 0..=4 alone heartbeat;
+    LeaveGroup 0..=5 alone leave_group;
+    SyncGroup 0..=5 alone sync_group;
+    DescribeGroups 0..=6 alone describe_groups;
+    ListGroups 0..=5 alone list_groups;
     ApiVersions 0..=4 alone api_versions;
     CreateTopics 2..=7 alone create_topics;
     DeleteTopics 1..=6 alone delete_topics;
@@ -89,7 +95,9 @@ rows! {
     AlterConfigs 0..=2 alone alter_configs;
     DescribeLogDirs 1..=5 alone describe_log_dirs;
     CreatePartitions 0..=3 alone create_partitions;
+    DeleteGroups 0..=2 alone delete_groups;
     IncrementalAlterConfigs 0..=1 alone incremental_alter_configs;
+    OffsetDelete 0..=0 alone offset_delete;
     DescribeCluster 0..=2 alone describe_cluster;
     DescribeTopicPartitions 0..=0 alone describe_topic_partitions;
 }

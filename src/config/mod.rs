@@ -27,7 +27,7 @@ pub use broker::{
 };
 pub use describe::{ConfigRow, ConfigSource, ConfigSynonym};
 pub use error::{ConfigError, ConfigNote};
-pub use groups::{ConsumerGroupsConfig, GroupsConfig, MigrationPolicy};
+pub use groups::{ConsumerGroupsConfig, GroupsConfig, MigrationPolicy, groups as groups_config};
 pub use listeners::{ControllerListener, HostPort, Listener};
 pub use settings::{Assignment, Origin, Setting, Settings, Sources};
 pub use topic::{TimestampType, TopicConfig, TopicConfigError, validate_topic_config};

@@ -1,50 +1,48 @@
 //! Committed offsets of the groups of one `__consumer_offsets` partition (Kafka's `OffsetMetadataManager`).
 //!
-//! Groups here have no members yet: their consumers assign partitions to themselves (*simple* groups in Kafka). Such a
-//! group begins with its first commit and is gone with its last offset.
+//! Who may commit is the group's to say; here is what was committed, and what open transactions would commit.
 
 use std::collections::BTreeMap;
 
-use bytes::BytesMut;
 use hashbrown::HashMap;
 
 use crate::error_code::ErrorCode;
-use crate::record::control::ControlRecordType;
-use crate::record::{BatchBuilder, BatchError, BatchOptions, RecordIter};
+use crate::protocol::Str;
 use crate::types::{ProducerId, TopicId};
 
-use super::offset_record::{CommittedOffset, GroupRecord, OffsetChange, RecordProblem, read_record};
+use super::offset_record::{CommittedOffset, OffsetChange};
 
 /// A string in a record has a length of 16 bits.
-const STRING_BYTES_MAX: usize = i16::MAX as usize;
+pub(super) const STRING_BYTES_MAX: usize = i16::MAX as usize;
 
 /// A group's committed offsets by topic and partition.
-pub type CommittedOffsets = BTreeMap<Box<str>, BTreeMap<i32, CommittedOffset>>;
+type Committed = BTreeMap<Box<str>, BTreeMap<i32, Held>>;
 
-/// The groups of one partition of `__consumer_offsets`.
+/// The committed offsets of one partition of `__consumer_offsets`.
 #[derive(Debug, Default)]
 pub struct OffsetsPartition {
-    groups: HashMap<Box<str>, Group>,
+    groups: HashMap<Box<str>, Committed>,
     /// Offsets in transactions that are open, by producer and in the order they were written.
     pending: HashMap<ProducerId, Vec<(i64, OffsetChange)>>,
     /// `offset.metadata.max.bytes`.
     metadata_max_len: usize,
 }
 
-#[derive(Debug, Default)]
-struct Group {
-    committed: CommittedOffsets,
-    /// The offset of the record that each came with, to tell which of a transaction's and another's is the later one.
-    record_offsets: HashMap<(Box<str>, i32), i64>,
-    /// The value of its `GroupMetadata` record, for the coordinator of groups with members.
-    metadata: Option<Box<[u8]>>,
+#[derive(Debug)]
+struct Held {
+    committed: CommittedOffset,
+    /// The offset of the record it came with, to tell which of a transaction's and another's is the later one.
+    record_offset: i64,
 }
 
 /// An OffsetCommit request, taken apart.
 #[derive(Clone, Copy, Debug)]
 pub struct CommitRequest<'a> {
     pub group_id: &'a str,
-    /// -1 of a consumer that is no member.
+    /// Empty of a consumer that is no member.
+    pub member_id: &'a str,
+    pub group_instance_id: Option<&'a Str>,
+    /// The generation, or in a group with server-side assignment the member's epoch; -1 of a consumer that is no member.
     pub generation_id: i32,
     /// OffsetCommit 2 to 4; -1 or `None` leaves it to the broker's `offsets.retention.minutes`.
     pub retention_time_ms: Option<i64>,
@@ -70,27 +68,17 @@ pub struct RequestedOffset<'a> {
 pub struct Commit {
     /// One per offset of the request, in its order.
     pub results: Vec<ErrorCode>,
-    /// To be appended, then applied.
     pub changes: Vec<OffsetChange>,
 }
 
 impl OffsetsPartition {
-    /// A partition without groups. `metadata_max_len` is `offset.metadata.max.bytes`.
+    /// A partition without offsets. `metadata_max_len` is `offset.metadata.max.bytes`.
     pub fn new(metadata_max_len: usize) -> OffsetsPartition {
         OffsetsPartition { metadata_max_len, ..OffsetsPartition::default() }
     }
 
-    /// Judges a commit; the state stays as it is until the changes are applied. An error is that of every offset in
-    /// the request.
-    pub fn commit(&self, request: &CommitRequest<'_>, now_ms: i64) -> Result<Commit, ErrorCode> {
-        if request.generation_id >= 0 {
-            // There are no members, so nobody can be of a generation. Older clients do not know the newer code.
-            let error = if request.version >= 9 { ErrorCode::GroupIdNotFound } else { ErrorCode::IllegalGeneration };
-            return Err(error);
-        }
-        if request.group_id.len() > STRING_BYTES_MAX {
-            return Err(ErrorCode::InvalidGroupId);
-        }
+    /// Judges a commit of somebody who may commit; the state stays as it is until the changes are applied.
+    pub fn commit(&self, request: &CommitRequest<'_>, now_ms: i64) -> Commit {
         let retention_time_ms = request.retention_time_ms.filter(|ms| *ms != -1);
         let mut commit = Commit {
             results: Vec::with_capacity(request.offsets.len()),
@@ -115,7 +103,7 @@ impl OffsetsPartition {
                 });
             }
         }
-        Ok(commit)
+        commit
     }
 
     fn check(&self, requested: &RequestedOffset<'_>) -> ErrorCode {
@@ -147,16 +135,28 @@ impl OffsetsPartition {
         let committed = self
             .groups
             .get(group)
-            .and_then(|group| group.committed.get(topic))
+            .and_then(|topics| topics.get(topic))
             .and_then(|partitions| partitions.get(&partition))
+            .map(|held| &held.committed)
             .filter(|it| topic_id.is_zero() || it.topic_id.is_zero() || it.topic_id == topic_id);
         Ok(committed)
     }
 
-    /// All that `group` has committed, by topic and partition. With `require_stable`, the caller asks `is_pending` of
-    /// each.
-    pub fn fetch_all(&self, group: &str) -> impl Iterator<Item = (&str, &BTreeMap<i32, CommittedOffset>)> {
-        self.groups.get(group).into_iter().flat_map(|group| group.committed.iter()).map(|(topic, it)| (&**topic, it))
+    /// All that `group` has committed, in the order of topics and partitions.
+    pub fn fetch_all(&self, group: &str) -> impl Iterator<Item = (&str, i32, &CommittedOffset)> {
+        self.groups.get(group).into_iter().flatten().flat_map(|(topic, partitions)| {
+            partitions.iter().map(|(partition, held)| (&**topic, *partition, &held.committed))
+        })
+    }
+
+    /// Whether anything is committed, or would be by an open transaction.
+    pub fn has_any(&self, group: &str) -> bool {
+        self.groups.contains_key(group) || self.has_open_transaction(group)
+    }
+
+    /// Whether an open transaction commits for the group.
+    pub fn has_open_transaction(&self, group: &str) -> bool {
+        self.pending.values().flatten().any(|(_, change)| *change.group == *group)
     }
 
     /// Whether an open transaction commits for the partition.
@@ -167,61 +167,64 @@ impl OffsetsPartition {
             .any(|(_, change)| *change.group == *group && *change.topic == *topic && change.partition == partition)
     }
 
-    /// The groups that have committed offsets or metadata, in no order.
+    /// The groups that have committed offsets, in no order.
     pub fn groups(&self) -> impl Iterator<Item = &str> {
         self.groups.keys().map(|group| &**group)
     }
 
-    /// The value of a group's `GroupMetadata` record.
-    pub fn group_metadata(&self, group: &str) -> Option<&[u8]> {
-        self.groups.get(group)?.metadata.as_deref()
+    /// Tombstones for the offsets of a group that `goes` says yes to.
+    pub fn tombstones(&self, group: &str, goes: impl Fn(&str, i32, &CommittedOffset) -> bool) -> Vec<OffsetChange> {
+        self.fetch_all(group)
+            .filter(|(topic, partition, committed)| goes(topic, *partition, committed))
+            .map(|(topic, partition, _)| tombstone(group, topic, partition))
+            .collect()
     }
 
-    /// Tombstones for what has outlived its time: that of the client, or else `retention_ms`
-    /// (`offsets.retention.minutes`) since the commit. Groups that had members keep theirs until there is a
-    /// coordinator that knows since when they have none.
-    pub fn expired(&self, now_ms: i64, retention_ms: i64) -> Vec<OffsetChange> {
-        self.tombstones(|group, _, committed| {
-            group.metadata.is_none()
-                && match committed.expire_timestamp {
-                    Some(expire_timestamp) => now_ms >= expire_timestamp,
-                    None => now_ms.saturating_sub(committed.commit_timestamp) >= retention_ms,
-                }
-        })
+    /// Tombstones for what a group has committed, or would by an open transaction, for partitions of a topic.
+    pub fn tombstones_of(&self, group: &str, topic: &str, wanted: impl Fn(i32) -> bool) -> Vec<OffsetChange> {
+        let mut changes = self.tombstones(group, |of, partition, _| of == topic && wanted(partition));
+        self.add_pending(&mut changes, |it| *it.group == *group && *it.topic == *topic && wanted(it.partition));
+        changes
+    }
+
+    /// Tombstones for all of a group's offsets, those in open transactions too.
+    pub fn group_deleted(&self, group: &str) -> Vec<OffsetChange> {
+        let mut changes = self.tombstones(group, |_, _, _| true);
+        self.add_pending(&mut changes, |change| *change.group == *group);
+        changes
     }
 
     /// Tombstones for what any group has committed for a topic that is deleted. A commit for a topic of the same name
     /// and another id stays.
     pub fn topic_deleted(&self, topic: &str, topic_id: TopicId) -> Vec<OffsetChange> {
-        self.tombstones(|_, of, committed| {
-            of == topic && (committed.topic_id.is_zero() || topic_id.is_zero() || committed.topic_id == topic_id)
-        })
-    }
-
-    fn tombstones(&self, goes: impl Fn(&Group, &str, &CommittedOffset) -> bool) -> Vec<OffsetChange> {
-        let mut changes = Vec::new();
-        for (name, group) in &self.groups {
-            for (topic, partitions) in &group.committed {
-                for (partition, committed) in partitions {
-                    if goes(group, topic, committed) {
-                        changes.push(OffsetChange {
-                            group: name.clone(),
-                            topic: topic.clone(),
-                            partition: *partition,
-                            committed: None,
-                        });
-                    }
-                }
-            }
-        }
+        let is_of_topic = |it: &CommittedOffset| it.topic_id.is_zero() || topic_id.is_zero() || it.topic_id == topic_id;
+        let mut changes: Vec<OffsetChange> = self
+            .groups
+            .keys()
+            .flat_map(|group| self.tombstones(group, |of, _, committed| of == topic && is_of_topic(committed)))
+            .collect();
+        self.add_pending(&mut changes, |change| {
+            *change.topic == *topic && change.committed.as_ref().is_some_and(is_of_topic)
+        });
         changes
     }
 
-    /// Takes in a change that stands in the log at `record_offset`, as durable as was asked for.
+    /// Adds tombstones for what open transactions would commit, where there is none yet.
+    fn add_pending(&self, changes: &mut Vec<OffsetChange>, goes: impl Fn(&OffsetChange) -> bool) {
+        for (_, change) in self.pending.values().flatten() {
+            let gone = tombstone(&change.group, &change.topic, change.partition);
+            if goes(change) && !changes.contains(&gone) {
+                changes.push(gone);
+            }
+        }
+    }
+
+    /// Takes in a change that stands in the log at `record_offset`.
     pub fn apply(&mut self, change: OffsetChange, record_offset: i64) {
         let OffsetChange { group, topic, partition, committed } = change;
         if let Some(committed) = committed {
-            self.put(group, topic, partition, committed, record_offset);
+            let held = Held { committed, record_offset };
+            self.groups.entry(group).or_default().entry(topic).or_default().insert(partition, held);
             return;
         }
         // A tombstone also takes back what open transactions would commit.
@@ -232,90 +235,26 @@ impl OffsetsPartition {
         self.remove(&group, &topic, partition);
     }
 
-    fn put(
-        &mut self,
-        group: Box<str>,
-        topic: Box<str>,
-        partition: i32,
-        committed: CommittedOffset,
-        record_offset: i64,
-    ) {
-        let group = self.groups.entry(group).or_default();
-        group.record_offsets.insert((topic.clone(), partition), record_offset);
-        group.committed.entry(topic).or_default().insert(partition, committed);
-    }
-
     fn remove(&mut self, name: &str, topic: &str, partition: i32) {
-        let Some(group) = self.groups.get_mut(name) else { return };
-        if let Some(partitions) = group.committed.get_mut(topic) {
+        let Some(topics) = self.groups.get_mut(name) else { return };
+        if let Some(partitions) = topics.get_mut(topic) {
             partitions.remove(&partition);
-            group.record_offsets.remove(&(topic.into(), partition));
             if partitions.is_empty() {
-                group.committed.remove(topic);
+                topics.remove(topic);
             }
         }
-        self.drop_if_empty(name);
-    }
-
-    fn drop_if_empty(&mut self, name: &str) {
-        if self.groups.get(name).is_some_and(|group| group.committed.is_empty() && group.metadata.is_none()) {
+        if topics.is_empty() {
             self.groups.remove(name);
         }
     }
 
-    /// Takes in a record that is in the log at `record_offset`, outside of a transaction.
-    pub fn apply_record(&mut self, key: &[u8], value: Option<&[u8]>, record_offset: i64) -> Result<(), RecordProblem> {
-        match read_record(key, value)? {
-            GroupRecord::Offset(change) => self.apply(change, record_offset),
-            GroupRecord::GroupMetadata { group, value: Some(value) } => {
-                self.groups.entry_ref(group).or_default().metadata = Some(value.into());
-            }
-            GroupRecord::GroupMetadata { group, value: None } => {
-                if let Some(it) = self.groups.get_mut(group) {
-                    it.metadata = None;
-                }
-                self.drop_if_empty(group);
-            }
-            GroupRecord::Other { .. } => {}
+    /// Takes in a change of a transaction that is open: it waits for the transaction's end.
+    pub fn apply_pending(&mut self, producer_id: ProducerId, change: OffsetChange, record_offset: i64) {
+        if change.committed.is_some() {
+            self.pending.entry(producer_id).or_default().push((record_offset, change));
+        } else {
+            self.apply(change, record_offset);
         }
-        Ok(())
-    }
-
-    /// Takes in a batch of the log, as loading the partition does with each, in order. Offsets in a transaction wait
-    /// for its marker. A record that cannot be read is passed over and handed to `unreadable`.
-    pub fn load_batch(
-        &mut self,
-        batch: &[u8],
-        mut unreadable: impl FnMut(i64, RecordProblem),
-    ) -> Result<(), BatchError> {
-        let mut records = RecordIter::new(batch)?;
-        let header = *records.header();
-        let transactional = header.attributes.is_transactional();
-        while let Some(record) = records.next_record()? {
-            let record_offset = record.offset.0;
-            let Some(key) = record.key else {
-                unreadable(record_offset, RecordProblem::Malformed);
-                continue;
-            };
-            if header.attributes.is_control() {
-                match ControlRecordType::of_key(key) {
-                    Some(ControlRecordType::Commit) => self.end_transaction(header.producer_id, true),
-                    Some(ControlRecordType::Abort) => self.end_transaction(header.producer_id, false),
-                    _ => {}
-                }
-            } else if transactional {
-                match read_record(key, record.value) {
-                    Ok(GroupRecord::Offset(change)) => {
-                        self.pending.entry(header.producer_id).or_default().push((record_offset, change));
-                    }
-                    Ok(_) => {}
-                    Err(problem) => unreadable(record_offset, problem),
-                }
-            } else if let Err(problem) = self.apply_record(key, record.value, record_offset) {
-                unreadable(record_offset, problem);
-            }
-        }
-        Ok(())
     }
 
     /// Makes the offsets of a producer's open transaction so, or forgets them. What was committed later stays.
@@ -328,8 +267,8 @@ impl OffsetsPartition {
             let later = self
                 .groups
                 .get(&change.group)
-                .and_then(|group| group.record_offsets.get(&(change.topic.clone(), change.partition)))
-                .is_some_and(|existing| *existing >= record_offset);
+                .and_then(|topics| topics.get(&change.topic)?.get(&change.partition))
+                .is_some_and(|existing| existing.record_offset >= record_offset);
             if !later {
                 self.apply(change, record_offset);
             }
@@ -337,21 +276,6 @@ impl OffsetsPartition {
     }
 }
 
-/// The changes as batches to append, each below `batch_bytes_max` unless a single record is larger. Their records stand
-/// at consecutive offsets, in the order of `changes`.
-pub fn encode_changes(changes: &[OffsetChange], now_ms: i64, batch_bytes_max: usize) -> Vec<BytesMut> {
-    let mut batches = Vec::new();
-    let mut builder = BatchBuilder::new(BatchOptions::default());
-    for change in changes {
-        let (key, value) = (change.encode_key(), change.encode_value());
-        let record = BatchBuilder::record_bytes_max(Some(&key), value.as_deref(), &[]);
-        if !builder.is_empty() && builder.uncompressed_bytes() + record > batch_bytes_max {
-            batches.push(std::mem::replace(&mut builder, BatchBuilder::new(BatchOptions::default())).build());
-        }
-        builder.append(now_ms, Some(&key), value.as_deref(), &[]);
-    }
-    if !builder.is_empty() {
-        batches.push(builder.build());
-    }
-    batches
+fn tombstone(group: &str, topic: &str, partition: i32) -> OffsetChange {
+    OffsetChange { group: group.into(), topic: topic.into(), partition, committed: None }
 }

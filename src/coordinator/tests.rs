@@ -15,17 +15,29 @@ fn requested(topic: &'static str, partition: i32, offset: i64) -> RequestedOffse
 }
 
 fn request<'a>(group_id: &'a str, offsets: &'a [RequestedOffset<'a>]) -> CommitRequest<'a> {
-    CommitRequest { group_id, generation_id: -1, retention_time_ms: None, version: 9, offsets }
+    CommitRequest {
+        group_id,
+        member_id: "",
+        group_instance_id: None,
+        generation_id: -1,
+        retention_time_ms: None,
+        version: 9,
+        offsets,
+    }
 }
 
 fn commit(state: &mut OffsetsPartition, request: &CommitRequest<'_>, at: i64) {
-    for change in state.commit(request, NOW).unwrap().changes {
+    for change in state.commit(request, NOW).changes {
         state.apply(change, at);
     }
 }
 
 fn offset_of(state: &OffsetsPartition, group: &str, topic: &str, partition: i32) -> Option<i64> {
     state.fetch(group, topic, TopicId::ZERO, partition, false).unwrap().map(|it| it.offset)
+}
+
+fn loaded_offset(groups: &GroupsPartition, group: &str, topic: &str, partition: i32) -> Option<i64> {
+    groups.fetch(group, topic, TopicId::ZERO, partition, false).unwrap().map(|it| it.offset)
 }
 
 #[test]
@@ -44,7 +56,7 @@ fn groups_lie_where_java_puts_them() {
 fn a_commit_counts_once_applied() {
     let mut state = OffsetsPartition::new(4096);
     let offsets = [requested("t", 0, 5), requested("t", 1, 6), requested("u", 0, 7)];
-    let commit = state.commit(&request("g", &offsets), NOW).unwrap();
+    let commit = state.commit(&request("g", &offsets), NOW);
     assert_eq!(commit.results, [ErrorCode::None; 3]);
     assert_eq!(offset_of(&state, "g", "t", 0), None);
     for (i, change) in commit.changes.into_iter().enumerate() {
@@ -55,19 +67,10 @@ fn a_commit_counts_once_applied() {
     assert_eq!(fetched.commit_timestamp, NOW);
     assert_eq!(offset_of(&state, "g", "t", 2), None);
     assert_eq!(offset_of(&state, "h", "t", 0), None);
-    let all: Vec<(&str, Vec<i32>)> = state.fetch_all("g").map(|(t, p)| (t, p.keys().copied().collect())).collect();
-    assert_eq!(all, [("t", vec![0, 1]), ("u", vec![0])]);
+    let all: Vec<(&str, i32, i64)> = state.fetch_all("g").map(|(t, p, it)| (t, p, it.offset)).collect();
+    assert_eq!(all, [("t", 0, 5), ("t", 1, 6), ("u", 0, 7)]);
     assert_eq!(state.fetch_all("h").count(), 0);
     assert_eq!(state.groups().collect::<Vec<_>>(), ["g"]);
-}
-
-#[test]
-fn members_of_groups_that_are_not_there_are_refused() {
-    let state = OffsetsPartition::new(4096);
-    let offsets = [requested("t", 0, 5)];
-    let member = CommitRequest { generation_id: 3, ..request("g", &offsets) };
-    assert_eq!(state.commit(&member, NOW), Err(ErrorCode::GroupIdNotFound));
-    assert_eq!(state.commit(&CommitRequest { version: 8, ..member }, NOW), Err(ErrorCode::IllegalGeneration));
 }
 
 #[test]
@@ -76,13 +79,13 @@ fn metadata_has_a_bound() {
     let with = |metadata| RequestedOffset { metadata, ..requested("t", 0, 5) };
     // The last is ten UTF-16 units in twenty bytes.
     let offsets = [with(None), with(Some("0123456789")), with(Some("0123456789x")), with(Some("üüüüüüüüüü"))];
-    let commit = state.commit(&request("g", &offsets), NOW).unwrap();
+    let commit = state.commit(&request("g", &offsets), NOW);
     let (none, large) = (ErrorCode::None, ErrorCode::OffsetMetadataTooLarge);
     assert_eq!(commit.results, [none, none, large, none]);
     assert_eq!(commit.changes.len(), 3, "the others are committed");
     let long = "x".repeat(40_000);
     let offsets = [RequestedOffset { metadata: Some(&long), ..requested("t", 0, 5) }];
-    let commit = OffsetsPartition::new(1 << 20).commit(&request("g", &offsets), NOW).unwrap();
+    let commit = OffsetsPartition::new(1 << 20).commit(&request("g", &offsets), NOW);
     assert_eq!(commit.results, [large], "no string of Kafka's holds it");
 }
 
@@ -102,35 +105,15 @@ fn a_topic_made_anew_has_no_commits() {
 fn tombstones_end_offsets_and_groups() {
     let mut state = OffsetsPartition::new(4096);
     commit(&mut state, &request("g", &[requested("t", 0, 5), requested("t", 1, 5)]), 0);
-    let offsets = [requested("t", 0, 9)];
-    let expiring = CommitRequest { retention_time_ms: Some(10), ..request("h", &offsets) };
-    commit(&mut state, &expiring, 1);
-    assert_eq!(state.expired(NOW + 9, 1_000), []);
-    let gone = state.expired(NOW + 10, 1_000);
-    assert_eq!(gone.iter().map(|c| (&*c.group, c.committed.is_none())).collect::<Vec<_>>(), [("h", true)]);
-    for change in gone {
+    commit(&mut state, &request("h", &[requested("t", 0, 9)]), 1);
+    let gone = state.tombstones("g", |_, partition, committed| partition == 1 && committed.offset == 5);
+    assert_eq!(gone.iter().map(|c| (&*c.group, c.partition)).collect::<Vec<_>>(), [("g", 1)]);
+    for change in gone.into_iter().chain(state.group_deleted("h")) {
+        assert!(change.committed.is_none());
         state.apply(change, 2);
     }
     assert_eq!(state.groups().collect::<Vec<_>>(), ["g"]);
-    for change in state.expired(NOW + 1_000, 1_000) {
-        state.apply(change, 3);
-    }
-    assert_eq!(state.groups().count(), 0);
-}
-
-#[test]
-fn metadata_of_groups_is_kept() {
-    let mut state = OffsetsPartition::new(4096);
-    let key = [0, 2, 0, 1, b'g'];
-    state.apply_record(&key, Some(b"members"), 0).unwrap();
-    commit(&mut state, &request("g", &[requested("t", 0, 5)]), 1);
-    assert_eq!(state.group_metadata("g"), Some(&b"members"[..]));
-    assert_eq!(state.expired(i64::MAX, 0), [], "its members may come back");
-    state.apply_record(&key, None, 2).unwrap();
-    assert_eq!(state.group_metadata("g"), None);
-    assert_eq!(offset_of(&state, "g", "t", 0), Some(5));
-    // Of a newer group protocol.
-    assert_eq!(state.apply_record(&[0, 3, 0, 1, b'g'], Some(b"?"), 3), Ok(()));
+    assert!(state.has_any("g") && !state.has_any("h"));
 }
 
 /// Two commits of a librdkafka consumer that assigned partitions itself; the first has words, ending with a 0 byte.
@@ -138,7 +121,7 @@ const KAFKAS_COMMITS: &[u8] = include_bytes!("golden/offset_commits.batch");
 
 #[test]
 fn records_of_kafka_are_read_and_written() {
-    let mut state = OffsetsPartition::new(4096);
+    let mut state = GroupsPartition::new(4096);
     state.load_batch(KAFKAS_COMMITS, |at, problem| panic!("{at}: {problem}")).unwrap();
     let idem = state.fetch("simple", "idem", TopicId::ZERO, 0, true).unwrap().unwrap().clone();
     assert_eq!(
@@ -152,7 +135,7 @@ fn records_of_kafka_are_read_and_written() {
             topic_id: TopicId::parse("6_JM3BSWQtiHxVeyOCZMNA").unwrap(),
         }
     );
-    assert_eq!(offset_of(&state, "simple", "txn", 0), Some(1));
+    assert_eq!(loaded_offset(&state, "simple", "txn", 0), Some(1));
     assert_eq!(group_partition("simple", 50), 26, "where Kafka had put them");
 
     let mut records = RecordIter::new(KAFKAS_COMMITS).unwrap();
@@ -187,7 +170,7 @@ fn older_values_are_read() {
 
 fn change(partition: i32, offset: i64) -> OffsetChange {
     let request = [requested("t", partition, offset)];
-    OffsetsPartition::new(4096).commit(&self::request("g", &request), NOW).unwrap().changes.remove(0)
+    OffsetsPartition::new(4096).commit(&self::request("g", &request), NOW).changes.remove(0)
 }
 
 fn batch_of(options: BatchOptions, changes: &[OffsetChange]) -> Vec<u8> {
@@ -201,8 +184,8 @@ fn batch_of(options: BatchOptions, changes: &[OffsetChange]) -> Vec<u8> {
 #[test]
 fn offsets_in_a_transaction_wait_for_its_marker() {
     for commit in [true, false] {
-        let mut state = OffsetsPartition::new(4096);
-        let load = |state: &mut OffsetsPartition, batch: &[u8]| state.load_batch(batch, |_, _| panic!()).unwrap();
+        let mut state = GroupsPartition::new(4096);
+        let load = |state: &mut GroupsPartition, batch: &[u8]| state.load_batch(batch, |_, _| panic!()).unwrap();
         let producer = Producer { id: ProducerId(3), epoch: 0, base_sequence: -1 };
         let within = BatchOptions { producer, transactional: true, ..BatchOptions::default() };
         load(&mut state, &batch_of(BatchOptions::default(), &[change(0, 1), change(1, 1)]));
@@ -211,7 +194,7 @@ fn offsets_in_a_transaction_wait_for_its_marker() {
             &mut state,
             &batch_of(BatchOptions { base_offset: Offset(4), ..BatchOptions::default() }, &[change(1, 3)]),
         );
-        assert_eq!(offset_of(&state, "g", "t", 0), Some(1));
+        assert_eq!(loaded_offset(&state, "g", "t", 0), Some(1));
         assert_eq!(state.fetch("g", "t", TopicId::ZERO, 0, true), Err(ErrorCode::UnstableOffsetCommit));
         assert!(state.fetch("g", "t", TopicId::ZERO, 2, true).unwrap().is_none());
 
@@ -219,8 +202,8 @@ fn offsets_in_a_transaction_wait_for_its_marker() {
         let kind = if commit { ControlRecordType::Commit } else { ControlRecordType::Abort };
         marker.append_control(NOW, kind, &end_txn_marker(0));
         load(&mut state, &marker.build());
-        assert_eq!(offset_of(&state, "g", "t", 0), Some(if commit { 2 } else { 1 }));
-        assert_eq!(offset_of(&state, "g", "t", 1), Some(3), "committed later, outside of the transaction");
+        assert_eq!(loaded_offset(&state, "g", "t", 0), Some(if commit { 2 } else { 1 }));
+        assert_eq!(loaded_offset(&state, "g", "t", 1), Some(3), "committed later, outside of the transaction");
         assert!(state.fetch("g", "t", TopicId::ZERO, 0, true).is_ok());
     }
 }
@@ -228,9 +211,8 @@ fn offsets_in_a_transaction_wait_for_its_marker() {
 #[test]
 fn a_tombstone_takes_back_what_a_transaction_would_commit() {
     let mut state = OffsetsPartition::new(4096);
-    let producer = Producer { id: ProducerId(3), epoch: 0, base_sequence: -1 };
-    let within = BatchOptions { producer, transactional: true, ..BatchOptions::default() };
-    state.load_batch(&batch_of(within, &[change(0, 2)]), |_, _| panic!()).unwrap();
+    state.apply_pending(ProducerId(3), change(0, 2), 0);
+    assert!(state.is_pending("g", "t", 0) && state.has_any("g"));
     state.apply(OffsetChange { committed: None, ..change(0, 0) }, 1);
     assert!(!state.is_pending("g", "t", 0));
     state.end_transaction(ProducerId(3), true);
@@ -244,27 +226,33 @@ fn unreadable_records_are_passed_over() {
     builder.append(0, None, Some(b"x"), &[]).append(0, Some(&[0]), None, &[]);
     builder.append(0, Some(&good.encode_key()), Some(&[0, 9]), &[]);
     builder.append(0, Some(&good.encode_key()), good.encode_value().as_deref(), &[]);
-    let mut state = OffsetsPartition::new(4096);
+    let mut state = GroupsPartition::new(4096);
     let mut seen = Vec::new();
     state.load_batch(&builder.build(), |at, _| seen.push(at)).unwrap();
     assert_eq!(seen, [0, 1, 2]);
-    assert_eq!(offset_of(&state, "g", "t", 0), Some(8));
+    assert_eq!(loaded_offset(&state, "g", "t", 0), Some(8));
 }
 
 #[test]
 fn many_changes_make_several_batches() {
     let changes: Vec<OffsetChange> = (0..1000).map(|i| change(i, i64::from(i))).collect();
-    let batches = encode_changes(&changes, NOW, 10_000);
-    assert!(batches.len() > 4 && batches.iter().all(|batch| batch.len() <= 10_000));
-    let mut state = OffsetsPartition::new(4096);
-    for batch in &batches {
+    let records = records(&changes);
+    let batches = several_batches(&records, NOW, 10_000);
+    assert!(batches.len() > 4 && batches.iter().all(|(batch, _)| batch.len() <= 10_000));
+    let mut state = GroupsPartition::new(4096);
+    for (batch, count) in &batches {
+        assert_eq!(BatchHeader::parse(batch).unwrap().count, *count as i32);
         state.load_batch(batch, |_, _| panic!()).unwrap();
     }
-    assert_eq!(state.fetch_all("g").map(|(_, partitions)| partitions.len()).sum::<usize>(), 1000);
-    let counts: i32 = batches.iter().map(|batch| BatchHeader::parse(batch).unwrap().count).sum();
-    assert_eq!(counts, 1000);
-    assert!(encode_changes(&[], NOW, 100).is_empty());
-    assert_eq!(encode_changes(&changes[..2], NOW, 1).len(), 2);
+    assert_eq!(state.fetch_all("g").count(), 1000);
+    assert_eq!(batches.iter().map(|(_, count)| count).sum::<usize>(), 1000);
+    assert!(several_batches(&[], NOW, 100).is_empty());
+    assert_eq!(several_batches(&records[..2], NOW, 1).len(), 2);
+    assert_eq!(BatchHeader::parse(&one_batch(&records, NOW)).unwrap().count, 1000);
+}
+
+fn records(changes: &[OffsetChange]) -> Vec<GroupLogRecord> {
+    changes.iter().map(|it| GroupLogRecord { key: it.encode_key(), value: it.encode_value() }).collect()
 }
 
 prop_compose! {
@@ -319,11 +307,10 @@ proptest! {
         for (i, change) in changes.iter().enumerate() {
             live.apply(change.clone(), i as i64);
         }
-        let mut loaded = OffsetsPartition::new(4096);
-        for batch in encode_changes(&changes, NOW, 400) {
+        let mut loaded = GroupsPartition::new(4096);
+        for (batch, _) in several_batches(&records(&changes), NOW, 400) {
             loaded.load_batch(&batch, |_, _| panic!()).unwrap();
         }
         prop_assert!(live.fetch_all("g").eq(loaded.fetch_all("g")));
-        prop_assert_eq!(live.groups().count(), loaded.groups().count());
     }
 }

@@ -1,5 +1,5 @@
 //! What a start reads of the data directory before any shard runs: the catalog, then the logs of all partitions in
-//! parallel, then the committed offsets.
+//! parallel.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,16 +11,15 @@ use crate::catalog::features::{CATALOG_FEATURES, FORMAT_LEVELS};
 use crate::catalog::quorum::ControllerEndpoint;
 use crate::catalog::{self, Catalog, CatalogError, CatalogOptions};
 use crate::config::FlushAcks;
-use crate::coordinator::OffsetsPartition;
 use crate::log::{
-    self, CleanShutdownMarks, DirCheckpoints, DirState, HOW_TO_GO_ON, LoadError, LoadOptions, LoadedLog, LogScanner,
+    self, CleanShutdownMarks, DirCheckpoints, DirState, HOW_TO_GO_ON, LoadError, LoadOptions, LoadedLog,
     PartitionOffsets,
     names::{self, DirKind},
 };
 use crate::runtime::{clock, fs};
 use crate::shard::cluster_view::ClusterView;
-use crate::shard::{OFFSETS_TOPIC, log_config};
-use crate::types::{LeaderEpoch, Offset, PartitionId, ShardId, TopicPartition};
+use crate::shard::log_config;
+use crate::types::{LeaderEpoch, PartitionId, ShardId, TopicPartition};
 
 use super::{Start, StartError};
 
@@ -44,7 +43,6 @@ pub struct Found {
     pub metadata_log: LoadedLog,
     pub view: Arc<ClusterView>,
     pub logs: HashMap<PartitionId, LoadedLog>,
-    pub coordinators: HashMap<i32, OffsetsPartition>,
     /// Partitions that could not be loaded, with the sentence that says why.
     pub offline: Vec<(PartitionId, TopicPartition, String)>,
 }
@@ -75,7 +73,7 @@ pub fn load(start: &Start) -> Result<Found, StartError> {
     if !state.clean && !options.is_empty() {
         tracing::info!("The last stop was not clean: recovering {} partitions", options.len());
     }
-    let (mut logs, mut offline) = load_logs(start, &options)?;
+    let (logs, offline) = load_logs(start, &options)?;
     lower_stale_watermarks(&checkpoints, &logs).map_err(failed)?;
     marks.loaded(commit_reach_bytes(start)).map_err(failed)?;
     if !state.clean {
@@ -90,7 +88,6 @@ pub fn load(start: &Start) -> Result<Found, StartError> {
         }));
         checkpoints.write().map_err(failed)?;
     }
-    let coordinators = load_offsets(start, &view, &mut logs, &mut offline);
     Ok(Found {
         marks,
         checkpoints: Arc::new(checkpoints),
@@ -98,7 +95,6 @@ pub fn load(start: &Start) -> Result<Found, StartError> {
         metadata_log: loaded.log,
         view,
         logs,
-        coordinators,
         offline,
     })
 }
@@ -250,54 +246,6 @@ fn lower_stale_watermarks(
     checkpoints.write()
 }
 
-/// Replays the partitions of `__consumer_offsets`. One that cannot be replayed goes offline, alone.
-fn load_offsets(
-    start: &Start,
-    view: &Arc<ClusterView>,
-    logs: &mut HashMap<PartitionId, LoadedLog>,
-    offline: &mut Vec<(PartitionId, TopicPartition, String)>,
-) -> HashMap<i32, OffsetsPartition> {
-    let mut coordinators = HashMap::new();
-    let Some(topic) = view.topic(OFFSETS_TOPIC) else { return coordinators };
-    for partition in 0..topic.partition_count() {
-        let id = PartitionId { topic_id: topic.id, partition };
-        let Some(loaded) = logs.get(&id).filter(|loaded| loaded.damage.is_none()) else { continue };
-        let mut state = OffsetsPartition::new(start.config.offsets.metadata_bytes_max);
-        match replay_offsets(loaded, &mut state) {
-            Ok(()) => drop(coordinators.insert(partition, state)),
-            Err(sentence) => {
-                let name = loaded.topic_partition.clone();
-                tracing::error!(partition = %name, "{sentence}");
-                logs.remove(&id);
-                offline.push((id, name, sentence));
-            }
-        }
-    }
-    coordinators
-}
-
-/// Takes all batches of a loaded partition into `state`.
-fn replay_offsets(loaded: &LoadedLog, state: &mut OffsetsPartition) -> Result<(), String> {
-    let partition = loaded.topic_partition.partition;
-    let mut next_offset = loaded.log_start_offset;
-    if loaded.log_end_offset <= next_offset {
-        return Ok(());
-    }
-    let damaged =
-        |offset: Offset, what: String| format!("{what}, offset {offset}; the partition stays offline{HOW_TO_GO_ON}");
-    let mut scanner = LogScanner::open(&loaded.dir, next_offset, loaded.log_end_offset)
-        .map_err(|error| damaged(next_offset, error.to_string()))?;
-    while let Some((header, batch)) = scanner.next_batch().map_err(|error| damaged(next_offset, error.to_string()))? {
-        let unreadable = |offset, problem| {
-            tracing::warn!(partition, offset, "a record of {OFFSETS_TOPIC} is passed over: {problem}");
-        };
-        let loaded = state.load_batch(batch, unreadable);
-        loaded.map_err(|error| damaged(header.base_offset, error.to_string()))?;
-        next_offset = header.next_offset();
-    }
-    Ok(())
-}
-
 /// Directories of partitions that the catalog does not know, as a deletion that a crash broke off leaves them, are
 /// renamed out of the way as Kafka does it; nothing in them is lost.
 fn set_strays_aside(directory: &Path, view: &Arc<ClusterView>) -> Result<(), StartError> {
@@ -339,10 +287,9 @@ pub fn load_error(directory: &Path, error: LoadError) -> StartError {
     }
 }
 
-/// The logs and coordinators that one shard takes.
+/// The logs that one shard takes.
 pub struct ShardShare {
     pub logs: Vec<LoadedLog>,
-    pub coordinators: Vec<(i32, OffsetsPartition)>,
     pub offline: Vec<(PartitionId, TopicPartition, String)>,
 }
 
@@ -350,7 +297,7 @@ pub struct ShardShare {
 pub fn shares(found: &mut Found) -> Vec<ShardShare> {
     let shards = found.view.shards;
     let mut shares: Vec<ShardShare> =
-        (0..shards).map(|_| ShardShare { logs: Vec::new(), coordinators: Vec::new(), offline: Vec::new() }).collect();
+        (0..shards).map(|_| ShardShare { logs: Vec::new(), offline: Vec::new() }).collect();
     let owner = |id: PartitionId| found.view.shard_of(id).unwrap_or(ShardId(0)).index();
     for (id, log) in found.logs.drain() {
         if let Some(share) = shares.get_mut(owner(id)) {
@@ -360,13 +307,6 @@ pub fn shares(found: &mut Found) -> Vec<ShardShare> {
     for row in found.offline.drain(..) {
         if let Some(share) = shares.get_mut(owner(row.0)) {
             share.offline.push(row);
-        }
-    }
-    if let Some(topic) = found.view.topic(OFFSETS_TOPIC).map(|topic| topic.id) {
-        for (partition, state) in found.coordinators.drain() {
-            if let Some(share) = shares.get_mut(owner(PartitionId { topic_id: topic, partition })) {
-                share.coordinators.push((partition, state));
-            }
         }
     }
     shares

@@ -42,15 +42,16 @@ impl KafkaService {
                 door,
                 version: header.request_api_version,
                 client_id: header.client_id.clone(),
+                client_address: connection.peer.ip(),
             }
         };
         let mut reply = match table::dispatch(context, request) {
             Dispatched::Started(reply) => reply,
             Dispatched::Refused(why) => return Answer::Close(why),
         };
-        // A fetch may wait for long, so it ends when its client is gone. Everything else runs to its end: a command of
-        // the controller that was broken off between its records and their taking over would leave the catalog torn.
-        let may_end = key == ApiKey::Fetch.number();
+        // What may wait for long ends when its client is gone. Everything else runs to its end: a command of the
+        // controller that was broken off between its records and their taking over would leave the catalog torn.
+        let may_end = [ApiKey::Fetch, ApiKey::JoinGroup, ApiKey::SyncGroup].iter().any(|api| api.number() == key);
         let mut closed = pin!(connection.closed());
         let reply = poll_fn(|context| {
             if let Poll::Ready(reply) = reply.as_mut().poll(context) {

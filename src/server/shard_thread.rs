@@ -139,13 +139,11 @@ pub fn run(
         for (id, _, why) in seed.share.offline {
             shard.set_offline(id, why);
         }
-        for (partition, state) in seed.share.coordinators {
-            shard.install_coordinator(partition, state);
-        }
         shard.start();
         let metrics = seed.metrics.shard(seed.id);
         drop(runtime::spawn(keep_checkpoints(Rc::clone(&shard), Arc::clone(&metrics))));
         drop(runtime::spawn(Rc::clone(&shard).keep_retention()));
+        drop(runtime::spawn(Rc::clone(&shard).keep_offsets_retention()));
 
         let api = Api::new(Rc::clone(&shard), Arc::clone(&seed.addresses));
         let doors = seed.doors.iter().map(|(_, door)| *door).collect();
@@ -169,6 +167,8 @@ pub fn run(
         while let Some(order) = orders.recv().await {
             match order {
                 Order::Close => {
+                    // Members may wait for others for minutes.
+                    shard.end_coordinators().await;
                     server.drain(DRAIN_MAX).await;
                     let failed = close(&shard).await;
                     tell(Told::Closed { failed });

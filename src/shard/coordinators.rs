@@ -1,45 +1,109 @@
-//! The offset coordinators of one shard: one state machine for each partition of `__consumer_offsets`
-//! that lives here.
+//! The coordinators of one shard: one for each partition of `__consumer_offsets` that lives here.
 
-use std::cell::RefCell;
+mod coordinator;
+mod load;
+mod members;
+mod offsets;
+mod queries;
+mod world;
+
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
-use crate::coordinator::{
-    CommitRequest, OffsetChange, OffsetsPartition, RequestedOffset, encode_changes, group_partition,
-};
+use crate::coordinator::{GroupAnswer, GroupsPartition, group_partition};
 use crate::error_code::ErrorCode;
-use crate::log::{Claim, FULL_TRIES_MAX, LogError, LogShard, wait_for_room};
-use crate::partition::{AppendError, Origin, Partition};
+use crate::partition::Partition;
 use crate::runtime;
-use crate::types::{Offset, PartitionId, TopicId};
+use crate::runtime::sync::{Semaphore, oneshot};
+use crate::types::{PartitionId, TopicId};
 
 use super::Shard;
-use super::message::{FetchedOffset, OffsetCommitGroup, OffsetFetchGroup};
+use coordinator::{Coordinator, Together};
+pub use members::MemberClient;
 
 /// The topic that holds committed offsets (`Topic.GROUP_METADATA_TOPIC_NAME`).
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 /// The topic that holds transactions (`Topic.TRANSACTION_STATE_TOPIC_NAME`).
 pub const TRANSACTION_TOPIC: &str = "__transaction_state";
 
-type State = Rc<RefCell<OffsetsPartition>>;
+/// How long a request waits for a coordinator that is loading before it is told to come again, as every client then
+/// does after 100 ms or so.
+const LOADING_WAIT_MAX: Duration = Duration::from_millis(500);
+/// How long a stop waits for what groups have appended.
+const STOP_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Coordinators of one shard that load at a time: helper threads have other things to do too.
+const LOADS_MAX: usize = 2;
+/// Groups whose offsets are looked at in one turn of the loop.
+const GROUPS_PER_TURN: usize = 16;
 
-#[derive(Default)]
-pub struct Coordinators {
-    by_partition: RefCell<HashMap<i32, State>>,
+pub(super) struct Coordinators {
+    by_partition: RefCell<HashMap<i32, Rc<Coordinator>>>,
+    /// What groups count time from.
+    epoch: Instant,
+    /// Requests of members that this shard has asked, and where their answers go.
+    asked: RefCell<HashMap<u64, oneshot::Sender<GroupAnswer>>>,
+    next_token: Cell<u64>,
+    load_turns: Semaphore,
+}
+
+impl Coordinators {
+    pub fn new() -> Coordinators {
+        Coordinators {
+            by_partition: RefCell::default(),
+            epoch: runtime::now(),
+            asked: RefCell::default(),
+            next_token: Cell::new(0),
+            load_turns: Semaphore::new(LOADS_MAX),
+        }
+    }
+
+    /// Milliseconds of a clock that only goes forward.
+    fn now_ms(&self) -> i64 {
+        runtime::now().saturating_duration_since(self.epoch).as_millis() as i64
+    }
+
+    fn all(&self) -> Vec<Rc<Coordinator>> {
+        self.by_partition.borrow().values().map(Rc::clone).collect()
+    }
 }
 
 impl Shard {
-    /// Takes over the state that was loaded from a partition of `__consumer_offsets`.
-    pub fn install_coordinator(&self, partition: i32, state: OffsetsPartition) {
-        self.coordinators.by_partition.borrow_mut().insert(partition, Rc::new(RefCell::new(state)));
+    /// A partition of `__consumer_offsets` was opened: its groups are loaded and coordinated here.
+    pub(super) fn add_coordinator(self: &Rc<Self>, partition: &Rc<Partition>) {
+        let coordinator = Coordinator::new(Rc::clone(partition));
+        let before =
+            self.coordinators.by_partition.borrow_mut().insert(partition.id.partition, Rc::clone(&coordinator));
+        if let Some(before) = before {
+            before.end(self, ErrorCode::NotCoordinator);
+        }
+        if partition.log.log_end_offset() == partition.log.log_start_offset() {
+            coordinator.activate(self, GroupsPartition::new(self.config.offsets.metadata_bytes_max));
+        } else {
+            let shard = Rc::clone(self);
+            drop(runtime::spawn(async move { shard.load_coordinator(coordinator).await }));
+        }
     }
 
-    pub(super) fn drop_coordinator(&self, partition: i32) {
-        self.coordinators.by_partition.borrow_mut().remove(&partition);
+    pub(super) fn drop_coordinator(self: &Rc<Self>, partition: i32) {
+        let coordinator = self.coordinators.by_partition.borrow_mut().remove(&partition);
+        if let Some(coordinator) = coordinator {
+            coordinator.end(self, ErrorCode::NotCoordinator);
+        }
     }
 
-    fn coordinator_of(&self, group_id: &str) -> Result<(Rc<Partition>, State), ErrorCode> {
+    /// The broker stops: who waits for others is told, and nothing is coordinated any more.
+    pub async fn end_coordinators(self: &Rc<Self>) {
+        for coordinator in self.coordinators.all() {
+            // What only waits for the disk is let finish.
+            let _ = runtime::timeout(STOP_WAIT_MAX, coordinator.when_durable().wait()).await;
+            coordinator.end(self, ErrorCode::NotCoordinator);
+        }
+    }
+
+    /// The coordinator of a group, whether it answers yet or not.
+    fn coordinator_of(&self, group_id: &str) -> Result<Rc<Coordinator>, ErrorCode> {
         let view = self.view();
         let topic = view.topic(OFFSETS_TOPIC).ok_or(ErrorCode::CoordinatorNotAvailable)?;
         let partition = group_partition(group_id, topic.partition_count());
@@ -47,163 +111,46 @@ impl Shard {
         if view.shard_of(id) != Some(self.id) {
             return Err(ErrorCode::NotCoordinator);
         }
-        let log = self.partition(id).ok_or(ErrorCode::CoordinatorNotAvailable)?;
-        let metadata_bytes_max = self.config.offsets.metadata_bytes_max;
-        let state = Rc::clone(
-            self.coordinators
-                .by_partition
-                .borrow_mut()
-                .entry(partition)
-                .or_insert_with(|| Rc::new(RefCell::new(OffsetsPartition::new(metadata_bytes_max)))),
-        );
-        Ok((log, state))
+        let coordinator = self.coordinators.by_partition.borrow().get(&partition).map(Rc::clone);
+        coordinator.filter(|it| it.partition.id == id).ok_or(ErrorCode::CoordinatorNotAvailable)
     }
 
-    /// Commits offsets of a group, as durable as `acks=all`: an error code for each item.
-    pub(super) async fn commit_offsets(&self, group: OffsetCommitGroup) -> Vec<ErrorCode> {
-        let count = group.items.len();
-        let (partition, state) = match self.coordinator_of(&group.group_id) {
-            Ok(found) => found,
-            Err(code) => return vec![code; count],
-        };
-        let now_ms = runtime::wall_ms();
-        let offsets: Vec<RequestedOffset<'_>> = group
-            .items
-            .iter()
-            .map(|item| RequestedOffset {
-                topic: &item.topic,
-                topic_id: item.topic_id,
-                partition: item.partition,
-                offset: item.offset.0,
-                leader_epoch: item.leader_epoch.0,
-                metadata: item.metadata.as_deref(),
-            })
-            .collect();
-        let request = CommitRequest {
-            group_id: &group.group_id,
-            generation_id: group.generation_id,
-            retention_time_ms: group.retention_time_ms,
-            version: group.api_version,
-            offsets: &offsets,
-        };
-        let judged = state.borrow().commit(&request, now_ms);
-        let commit = match judged {
-            Ok(commit) => commit,
-            Err(code) => return vec![code; count],
-        };
-        if commit.changes.is_empty() {
-            return commit.results;
-        }
-        match store_changes(&self.log_shard, &partition, &state, commit.changes, now_ms).await {
-            Ok(()) => commit.results,
-            Err(code) => vec![code; count],
+    /// As [`coordinator_of`](Self::coordinator_of), when it answers.
+    async fn loaded_coordinator_of(&self, group_id: &str) -> Result<Rc<Coordinator>, ErrorCode> {
+        let coordinator = self.coordinator_of(group_id)?;
+        match coordinator.wait_loaded(LOADING_WAIT_MAX).await {
+            None => Ok(coordinator),
+            Some(code) => Err(code),
         }
     }
 
     /// Removes what groups have committed for a topic that is deleted (`OffsetMetadataManager.onPartitionsDeleted`).
     pub(super) fn forget_offsets_of(self: &Rc<Self>, topic: &str, topic_id: TopicId) {
-        let Some(offsets_id) = self.view().topic(OFFSETS_TOPIC).map(|topic| topic.id) else { return };
-        let states: Vec<(i32, State)> =
-            self.coordinators.by_partition.borrow().iter().map(|(at, state)| (*at, Rc::clone(state))).collect();
-        for (number, state) in states {
-            let changes = state.borrow().topic_deleted(topic, topic_id);
-            let Some(partition) = self.partition(PartitionId { topic_id: offsets_id, partition: number }) else {
-                continue;
-            };
-            if !changes.is_empty() {
-                let log_shard = Rc::clone(&self.log_shard);
-                drop(runtime::spawn(async move {
-                    let stored = store_changes(&log_shard, &partition, &state, changes, runtime::wall_ms()).await;
-                    if stored.is_err() {
-                        // They are of a topic id that is gone: nobody is given them.
-                        tracing::warn!(partition = %partition.name, "offsets of a deleted topic stay in the log");
+        for coordinator in self.coordinators.all() {
+            // One that is loading keeps them until they expire: they are of a topic id that is gone, so nobody is given
+            // them.
+            let _ = coordinator.call(self, Together::No, |groups, _, ctx| groups.topic_deleted(topic, topic_id, ctx));
+        }
+    }
+
+    /// Ends offsets and groups that have outlived `offsets.retention.minutes`, every
+    /// `offsets.retention.check.interval.ms`. Never ends.
+    pub async fn keep_offsets_retention(self: Rc<Self>) {
+        let retention_ms = self.config.offsets.retention.as_millis() as i64;
+        loop {
+            runtime::sleep(self.config.offsets.retention_check_interval).await;
+            for coordinator in self.coordinators.all() {
+                let Ok(ids) = coordinator.look(|groups| groups.group_ids().cloned().collect::<Vec<_>>()) else {
+                    continue;
+                };
+                for (at, id) in ids.iter().enumerate() {
+                    if at % GROUPS_PER_TURN == 0 {
+                        runtime::yield_now().await;
                     }
-                }));
-            }
-        }
-    }
-
-    /// What a group has committed, in the order asked for; a partition without an offset is told as -1.
-    pub(super) fn fetch_offsets(&self, group: &OffsetFetchGroup) -> Result<Vec<FetchedOffset>, ErrorCode> {
-        let (_, state) = self.coordinator_of(&group.group_id)?;
-        let state = state.borrow();
-        let view = self.view();
-        let row = |topic: &str, partition: i32| {
-            let topic_id = view.topic(topic).map(|image| image.id).unwrap_or_default();
-            match state.fetch(&group.group_id, topic, topic_id, partition, group.require_stable) {
-                Ok(found) => FetchedOffset::new(topic, partition, found),
-                Err(error) => FetchedOffset { error, ..FetchedOffset::new(topic, partition, None) },
-            }
-        };
-        Ok(match &group.partitions {
-            Some(asked) => asked
-                .iter()
-                .flat_map(|(topic, partitions)| partitions.iter().map(|partition| row(topic, *partition)))
-                .collect(),
-            None => state
-                .fetch_all(&group.group_id)
-                .flat_map(|(topic, partitions)| partitions.keys().map(|partition| row(topic, *partition)))
-                .collect(),
-        })
-    }
-}
-
-/// Appends changes, waits until they are as durable as `acks=all`, and takes them over. The appending is done when this
-/// is first polled, unless the disk is full.
-async fn store_changes(
-    shard: &Rc<LogShard>,
-    partition: &Rc<Partition>,
-    state: &State,
-    changes: Vec<OffsetChange>,
-    now_ms: i64,
-) -> Result<(), ErrorCode> {
-    let mut tries = 0;
-    let first_offset = loop {
-        match append_changes(partition, &changes, now_ms).await {
-            Ok(first_offset) => break first_offset,
-            // A full disk keeps some room back for offsets, and just now it is being released.
-            Err(AppendError::Log(LogError::DiskFull))
-                if tries < FULL_TRIES_MAX && shard.options().room.allows(Claim::Coordinator) =>
-            {
-                tries += 1;
-                wait_for_room().await;
-            }
-            Err(error) => {
-                if shard.may_tell() {
-                    tracing::error!(partition = %partition.name, "offsets could not be stored: {error}");
+                    let _ =
+                        coordinator.call(&self, Together::No, |groups, _, ctx| groups.expire(id, retention_ms, ctx));
                 }
-                return Err(not_stored(&error));
             }
         }
-    };
-    let mut state = state.borrow_mut();
-    for (record_offset, change) in (first_offset.0..).zip(changes) {
-        state.apply(change, record_offset);
-    }
-    Ok(())
-}
-
-/// Appends changes and waits until they are as durable as `acks=all`. Answers the offset of the first.
-async fn append_changes(
-    partition: &Rc<Partition>,
-    changes: &[OffsetChange],
-    now_ms: i64,
-) -> Result<Offset, AppendError> {
-    let batch_bytes_max = partition.config().max_message_bytes as usize;
-    let first_offset = partition.log.log_end_offset();
-    let mut end_offset = first_offset;
-    for batch in encode_changes(changes, now_ms, batch_bytes_max) {
-        end_offset = partition.append(batch, Origin::Coordinator, now_ms)?.end_offset;
-    }
-    partition.wait_acknowledged(end_offset, -1).await.map_err(AppendError::Log)?;
-    Ok(first_offset)
-}
-
-/// Kafka's code for offsets that could not be stored (`CoordinatorOperationExceptionHelper`): the client looks for its
-/// coordinator again and tries once more.
-fn not_stored(error: &AppendError) -> ErrorCode {
-    match error {
-        AppendError::Log(LogError::Poisoned { .. } | LogError::Closed) => ErrorCode::NotCoordinator,
-        _ => ErrorCode::CoordinatorNotAvailable,
     }
 }

@@ -1,18 +1,24 @@
 //! What shards ask of each other: one closed enum of requests and one of replies. A shard asks itself
 //! through the same types, so that a handler never needs to know where a partition lives.
 
+mod groups;
+
 use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use crate::coordinator::CommittedOffset;
+use crate::coordinator::GroupAnswer;
 use crate::error_code::ErrorCode;
 use crate::log::Chunk;
 use crate::record::RecordError;
-use crate::types::{LeaderEpoch, Offset, PartitionId, ProducerId, TopicId, TopicPartition};
+use crate::types::{LeaderEpoch, Offset, PartitionId, ProducerId, TopicPartition};
 
 use super::cluster_view::ClusterView;
 use super::controller::{Command, CommandOutcome};
+
+pub use groups::{
+    FetchedOffset, GroupCall, GroupQuery, GroupRows, OffsetCommitGroup, OffsetCommitItem, OffsetFetchGroup,
+};
 
 /// A request to the shard that owns what it names.
 pub enum ShardRequest {
@@ -32,6 +38,11 @@ pub enum ShardRequest {
     Adopt(Arc<ClusterView>),
     OffsetCommit(OffsetCommitGroup),
     OffsetFetch(OffsetFetchGroup),
+    /// A member's request: taken at once, and answered by an [`Answered`](ShardRequest::Answered) to the asking shard.
+    Group(Box<GroupCall>),
+    /// The answer to a `Group`, with the asking shard's number for it.
+    Answered(u64, Box<GroupAnswer>),
+    Groups(GroupQuery),
     /// To shard 0 alone, which writes the catalog.
     Control(Command),
 }
@@ -49,6 +60,9 @@ pub enum ShardReply {
     Adopted(Vec<(TopicPartition, String)>),
     OffsetsCommitted(Vec<ErrorCode>),
     OffsetsFetched(Result<Vec<FetchedOffset>, ErrorCode>),
+    /// A `Group` or an `Answered`.
+    Taken,
+    Groups(GroupRows),
     Controlled(CommandOutcome),
 }
 
@@ -182,55 +196,6 @@ pub struct DeletedRecords {
     pub error: ErrorCode,
     /// The log start offset now; -1 on error.
     pub low_watermark: Offset,
-}
-
-/// One partition of an OffsetCommit.
-pub struct OffsetCommitItem {
-    pub topic: Arc<str>,
-    pub topic_id: TopicId,
-    pub partition: i32,
-    pub offset: Offset,
-    pub leader_epoch: LeaderEpoch,
-    pub metadata: Option<String>,
-}
-
-/// One partition of an OffsetFetch; offset -1 where nothing was committed.
-#[derive(Debug)]
-pub struct FetchedOffset {
-    pub topic: String,
-    pub partition: i32,
-    pub error: ErrorCode,
-    pub offset: Offset,
-    pub leader_epoch: LeaderEpoch,
-    pub metadata: String,
-}
-
-impl FetchedOffset {
-    pub fn new(topic: &str, partition: i32, committed: Option<&CommittedOffset>) -> FetchedOffset {
-        FetchedOffset {
-            topic: topic.to_owned(),
-            partition,
-            error: ErrorCode::None,
-            offset: committed.map_or(Offset::UNKNOWN, |it| Offset(it.offset)),
-            leader_epoch: committed.map_or(LeaderEpoch::UNKNOWN, |it| LeaderEpoch(it.leader_epoch)),
-            metadata: committed.map(|it| it.metadata.to_string()).unwrap_or_default(),
-        }
-    }
-}
-
-pub struct OffsetCommitGroup {
-    pub api_version: i16,
-    pub group_id: String,
-    pub generation_id: i32,
-    pub retention_time_ms: Option<i64>,
-    pub items: Vec<OffsetCommitItem>,
-}
-
-pub struct OffsetFetchGroup {
-    pub group_id: String,
-    /// `None`: every partition that has a committed offset.
-    pub partitions: Option<Vec<(String, Vec<i32>)>>,
-    pub require_stable: bool,
 }
 
 /// A block of producer ids, `first` to `first + count - 1`.

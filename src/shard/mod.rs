@@ -33,7 +33,7 @@ pub use adopt::log_config;
 use cluster_view::ClusterView;
 use controller::Controller;
 use coordinators::Coordinators;
-pub use coordinators::{OFFSETS_TOPIC, TRANSACTION_TOPIC};
+pub use coordinators::{MemberClient, OFFSETS_TOPIC, TRANSACTION_TOPIC};
 use message::{ProducerIdBlock, ShardReply, ShardRequest};
 use serve::Begun;
 use watches::Watches;
@@ -98,7 +98,7 @@ impl Shard {
             next_watch: Cell::new(0),
             producer_ids: Cell::new(None),
             producer_ids_lock: runtime::sync::Semaphore::new(1),
-            coordinators: Coordinators::default(),
+            coordinators: Coordinators::new(),
             controller: RefCell::new(None),
             checkpoints: start.checkpoints,
             checkpoint_turn: runtime::sync::Semaphore::new(1),
@@ -131,6 +131,16 @@ impl Shard {
     pub fn set_offline(&self, id: PartitionId, why: String) {
         self.log_shard.options().room.metrics().add_offline_replicas(1);
         self.offline.borrow_mut().insert(id, why);
+    }
+
+    /// A partition that was open turned out to be damaged. Its bytes are kept.
+    async fn take_offline(&self, partition: &Rc<Partition>, why: String) {
+        if self.partitions.borrow_mut().remove(&partition.id).is_some() {
+            self.set_offline(partition.id, why);
+            if let Err(error) = partition.log.close().await {
+                tracing::error!(partition = %partition.name, "the log could not be closed cleanly: {error}");
+            }
+        }
     }
 
     pub fn set_controller(&self, controller: Rc<Controller>) {
@@ -188,7 +198,10 @@ impl Shard {
         if [OFFSETS_TOPIC, TRANSACTION_TOPIC].contains(&&*partition.name.topic) {
             partition.log.set_claim(Claim::Coordinator);
         }
-        self.partitions.borrow_mut().insert(id, partition);
+        self.partitions.borrow_mut().insert(id, Rc::clone(&partition));
+        if &*partition.name.topic == OFFSETS_TOPIC {
+            self.add_coordinator(&partition);
+        }
     }
 
     /// A producer id that no other producer of this cluster has (KIP-730): from this shard's block,

@@ -248,7 +248,16 @@ impl Begun {
             }
             ShardRequest::Adopt(view) => ShardReply::Adopted(shard.adopt(view).await),
             ShardRequest::OffsetCommit(group) => ShardReply::OffsetsCommitted(shard.commit_offsets(group).await),
-            ShardRequest::OffsetFetch(group) => ShardReply::OffsetsFetched(shard.fetch_offsets(&group)),
+            ShardRequest::OffsetFetch(group) => ShardReply::OffsetsFetched(shard.fetch_offsets(&group).await),
+            ShardRequest::Group(call) => {
+                shard.take_group_call(from, call);
+                ShardReply::Taken
+            }
+            ShardRequest::Answered(token, answer) => {
+                shard.take_answer(token, *answer);
+                ShardReply::Taken
+            }
+            ShardRequest::Groups(query) => ShardReply::Groups(shard.group_query(query).await),
             ShardRequest::Control(command) => {
                 let controller = shard.controller().expect("only shard 0 is asked, and it has the controller");
                 // Boxed: a command calls back into every shard, this one too.

@@ -21,17 +21,17 @@ keys! {COORDINATOR:
     /// How long storing a committed offset may take before the client gets an error.
     "offsets.commit.timeout.ms" = "5000", INT.at_least(1), High, ReadOnly;
     /// How long the committed offsets of a group without members are kept.
-    "offsets.retention.minutes" = "10080", INT.at_least(1), High, ReadOnly, Effect::Ignored(NO_GROUPS);
+    "offsets.retention.minutes" = "10080", INT.at_least(1), High, ReadOnly;
     /// How often committed offsets are looked at for deletion.
-    "offsets.retention.check.interval.ms" = "600000", LONG.at_least(1), High, ReadOnly, Effect::Ignored(NO_GROUPS);
+    "offsets.retention.check.interval.ms" = "600000", LONG.at_least(1), High, ReadOnly;
     /// How long a new group waits for further members before its first rebalance.
-    "group.initial.rebalance.delay.ms" = "3000", INT, Medium, ReadOnly, Effect::Ignored(NO_GROUPS);
+    "group.initial.rebalance.delay.ms" = "3000", INT, Medium, ReadOnly;
     /// The shortest session timeout a member may ask for.
-    "group.min.session.timeout.ms" = "6000", INT, Medium, ReadOnly, Effect::Ignored(NO_GROUPS);
+    "group.min.session.timeout.ms" = "6000", INT, Medium, ReadOnly;
     /// The longest session timeout a member may ask for.
-    "group.max.session.timeout.ms" = "1800000", INT, Medium, ReadOnly, Effect::Ignored(NO_GROUPS);
+    "group.max.session.timeout.ms" = "1800000", INT, Medium, ReadOnly;
     /// How many members a classic group may have.
-    "group.max.size" = "2147483647", INT.at_least(1), Medium, ReadOnly, Effect::Ignored(NO_GROUPS);
+    "group.max.size" = "2147483647", INT.at_least(1), Medium, ReadOnly;
     /// The group protocols that are offered.
 
            "group.coordinator.rebalance.protocols" = "classic,consumer,streams", list_of(&["consumer", "classic", "share", "streams"]), Medium, ReadOnly,

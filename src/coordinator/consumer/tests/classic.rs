@@ -23,12 +23,16 @@ fn subscription(topics: &[&str], owned: &[i32]) -> Bytes {
     let mut out = BytesMut::new();
     out.put_i16(1);
     out.put_i32(topics.len() as i32);
-    topics.iter().for_each(|topic| put_string(&mut out, topic));
+    for topic in topics {
+        put_string(&mut out, topic);
+    }
     out.put_i32(-1);
     out.put_i32(1);
     put_string(&mut out, "a");
     out.put_i32(owned.len() as i32);
-    owned.iter().for_each(|partition| out.put_i32(*partition));
+    for partition in owned {
+        out.put_i32(*partition);
+    }
     out.freeze()
 }
 
@@ -40,7 +44,9 @@ fn assignment(partitions: &[i32]) -> Bytes {
     if !partitions.is_empty() {
         put_string(&mut out, "a");
         out.put_i32(partitions.len() as i32);
-        partitions.iter().for_each(|partition| out.put_i32(*partition));
+        for partition in partitions {
+            out.put_i32(*partition);
+        }
     }
     out.put_i32(-1);
     out.freeze()

@@ -1,0 +1,107 @@
+//! Loading the groups of a partition from its log, away from the shard: at a start, and after something could not be
+//! stored.
+
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::coordinator::GroupsPartition;
+use crate::log::{HOW_TO_GO_ON, LogError, LogScanner, wait_for_room};
+use crate::runtime;
+use crate::shard::{OFFSETS_TOPIC, Shard};
+use crate::types::Offset;
+
+use super::coordinator::Coordinator;
+use crate::error_code::ErrorCode;
+
+/// What a helper thread reads before it sees to other work.
+const BYTES_PER_STEP: usize = 4 << 20;
+
+/// A loading that is under way.
+struct Loading {
+    scanner: LogScanner,
+    groups: GroupsPartition,
+    partition: i32,
+    next_offset: Offset,
+}
+
+enum Step {
+    More(Box<Loading>),
+    Done(Box<GroupsPartition>),
+}
+
+impl Shard {
+    /// Loads what stands in a coordinator's log, and has it answer from then on.
+    pub(super) async fn load_coordinator(self: &Rc<Self>, coordinator: Rc<Coordinator>) {
+        let run = coordinator.run();
+        let partition = Rc::clone(&coordinator.partition);
+        let log = &partition.log;
+        // What is being appended is in the log afterwards, or will never be.
+        loop {
+            match log.wait_acknowledged(log.log_end_offset()).await {
+                Ok(()) => break,
+                Err(LogError::DiskFull) => wait_for_room().await,
+                Err(_) => return coordinator.end(self, ErrorCode::NotCoordinator),
+            }
+        }
+        let _turn = self.coordinators.load_turns.acquire(1).await;
+        let began = runtime::now();
+        let (dir, from, end) = (log.dir(), log.log_start_offset(), log.log_end_offset());
+        let (number, metadata_max_len) = (partition.id.partition, self.config.offsets.metadata_bytes_max);
+        let mut step = runtime::offload(move || begin(&dir, number, from, end, metadata_max_len)).await;
+        let loaded = loop {
+            match step {
+                Ok(Step::More(loading)) => step = runtime::offload(move || go_on(*loading)).await,
+                Ok(Step::Done(groups)) => break Ok(groups),
+                Err(sentence) => break Err(sentence),
+            }
+        };
+        if coordinator.run() != run {
+            return;
+        }
+        match loaded {
+            Ok(groups) => {
+                let took_ms = runtime::now().saturating_duration_since(began).as_millis();
+                tracing::debug!(partition = %partition.name, "{} groups are loaded after {took_ms} ms", groups.len());
+                coordinator.activate(self, *groups);
+            }
+            Err(sentence) => {
+                // A topic that is deleted takes its files with it.
+                if self.partition(partition.id).is_some() {
+                    tracing::error!(partition = %partition.name, "{sentence}");
+                    self.take_offline(&partition, sentence).await;
+                }
+                coordinator.end(self, ErrorCode::CoordinatorNotAvailable);
+            }
+        }
+    }
+}
+
+fn begin(dir: &Arc<Path>, partition: i32, from: Offset, end: Offset, metadata_max_len: usize) -> Result<Step, String> {
+    let groups = GroupsPartition::new(metadata_max_len);
+    if end <= from {
+        return Ok(Step::Done(Box::new(groups)));
+    }
+    let scanner = LogScanner::open(dir, from, end).map_err(|error| damaged(from, &error.to_string()))?;
+    go_on(Loading { scanner, groups, partition, next_offset: from })
+}
+
+fn go_on(mut loading: Loading) -> Result<Step, String> {
+    let mut bytes = 0;
+    while bytes < BYTES_PER_STEP {
+        let Loading { scanner, groups, partition, next_offset } = &mut loading;
+        let batch = scanner.next_batch().map_err(|error| damaged(*next_offset, &error.to_string()))?;
+        let Some((header, batch)) = batch else { return Ok(Step::Done(Box::new(loading.groups))) };
+        let unreadable = |offset, problem| {
+            tracing::warn!(partition, offset, "a record of {OFFSETS_TOPIC} is passed over: {problem}");
+        };
+        groups.load_batch(batch, unreadable).map_err(|error| damaged(header.base_offset, &error.to_string()))?;
+        *next_offset = header.next_offset();
+        bytes += header.size();
+    }
+    Ok(Step::More(Box::new(loading)))
+}
+
+fn damaged(offset: Offset, what: &str) -> String {
+    format!("{what}, offset {offset}; the partition stays offline{HOW_TO_GO_ON}")
+}
