@@ -8,6 +8,7 @@ mod crash;
 mod crash_campaign;
 mod disk;
 mod groups;
+mod groups_classic;
 mod harness;
 mod malformed;
 mod offsets;

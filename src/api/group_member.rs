@@ -1,6 +1,6 @@
 //! What the APIs of a group's members share: their requests go to the shard that coordinates the group.
 
-use crate::coordinator::{GroupAnswer, GroupRequest, RequestKind};
+use crate::coordinator::{GroupAnswer, GroupRequest};
 use crate::error_code::ErrorCode;
 use crate::shard::MemberClient;
 
@@ -10,9 +10,9 @@ use super::find_coordinator::group_shard;
 /// Has the group's coordinator answer.
 pub(super) async fn ask(context: &Context, request: GroupRequest) -> GroupAnswer {
     let kind = request.kind();
-    if request.group_id().is_empty() && kind != RequestKind::ConsumerHeartbeat {
-        // Whoever would coordinate it, and whether that is there yet.
-        return kind.refused(ErrorCode::InvalidGroupId);
+    // Whoever would coordinate it, and whether that is there yet.
+    if let Some(refused) = request.refused_without_group(context.version) {
+        return refused;
     }
     let Some(owner) = group_shard(context, request.group_id()) else { return kind.refused(ErrorCode::NotCoordinator) };
     let client = MemberClient {

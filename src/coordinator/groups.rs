@@ -122,7 +122,7 @@ impl GroupsPartition {
         let held = self.group_or_new(&request.group_id);
         if matches!(&held.group, Group::Consumer(group) if group.is_empty()) {
             held.group.append_tombstones(ctx);
-            held.group = Group::Classic(ClassicGroup::new(&request.group_id));
+            held.group = Group::Classic(Box::new(ClassicGroup::new(&request.group_id)));
         }
         match &mut held.group {
             Group::Classic(group) => group.join(ticket, request, caller, ctx),
@@ -138,7 +138,7 @@ impl GroupsPartition {
         caller: Caller<'_>,
         ctx: &mut GroupContext<'_>,
     ) -> Result<(), ErrorCode> {
-        check_sync(request, caller)?;
+        check_sync(request, caller.api_version)?;
         let held = self.groups.get_mut(&*request.group_id).filter(|held| !held.group.is_empty());
         match &mut held.ok_or(ErrorCode::UnknownMemberId)?.group {
             Group::Classic(group) => group.sync(ticket, request, caller, ctx),
@@ -199,11 +199,11 @@ impl GroupsPartition {
                 let message = format!("Group {group_id} is not a consumer group.");
                 return Err(Refusal::new(ErrorCode::GroupIdNotFound, message));
             }
-            held.group = Group::Consumer(if is_new {
+            held.group = Group::Consumer(Box::new(if is_new {
                 ConsumerGroup::new(group_id)
             } else {
                 ConsumerGroup::upgrade(classic, request, ctx)?
-            });
+            }));
         }
         if let Group::Consumer(group) = &mut held.group {
             group.heartbeat(ticket, request, caller, ctx);
@@ -219,7 +219,7 @@ impl GroupsPartition {
     fn group_or_new(&mut self, group_id: &str) -> &mut Held {
         self.groups
             .entry_ref(group_id)
-            .or_insert_with(|| Held { group: Group::Classic(ClassicGroup::new(group_id)), look_ms: None })
+            .or_insert_with(|| Held { group: Group::Classic(Box::new(ClassicGroup::new(group_id))), look_ms: None })
     }
 
     /// Has a group looked at when it has its next deadline, unless that is done before anyway.

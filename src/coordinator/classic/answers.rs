@@ -39,8 +39,8 @@ pub fn check_join(request: &JoinGroupRequest, caller: Caller<'_>, config: &Group
 ///
 /// # Errors
 /// INCONSISTENT_GROUP_PROTOCOL if it does not name its protocol though its version demands that (5), INVALID_GROUP_ID.
-pub fn check_sync(request: &SyncGroupRequest, caller: Caller<'_>) -> Result<(), ErrorCode> {
-    if caller.api_version >= 5 && (request.protocol_type.is_none() || request.protocol_name.is_none()) {
+pub fn check_sync(request: &SyncGroupRequest, api_version: i16) -> Result<(), ErrorCode> {
+    if api_version >= 5 && (request.protocol_type.is_none() || request.protocol_name.is_none()) {
         return Err(ErrorCode::InconsistentGroupProtocol);
     }
     check_group_id(&request.group_id)

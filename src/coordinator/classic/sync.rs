@@ -28,7 +28,7 @@ impl ClassicGroup {
         caller: Caller<'_>,
         ctx: &mut GroupContext<'_>,
     ) -> Result<(), ErrorCode> {
-        check_sync(request, caller)?;
+        check_sync(request, caller.api_version)?;
         let member_id = &request.member_id;
         self.validate_member(member_id, request.group_instance_id.as_ref())?;
         if request.generation_id != self.generation_id {

@@ -131,7 +131,7 @@ impl ConsumerGroup {
             let mut response = MemberResponse {
                 member_id: identity.member_id.clone(),
                 group_instance_id: identity.group_instance_id.clone(),
-                ..MemberResponse::default()
+                error_code: 0,
             };
             match leaver {
                 Ok(id) if !leavers.contains(&id) => {

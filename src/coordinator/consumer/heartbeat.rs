@@ -6,6 +6,7 @@ use super::member::owned_to_answer;
 use super::member::{LEAVING, LEAVING_FOR_NOW, Member, MemberState, Owned, OwnedPartitions, Subscription, Timers};
 use super::{ConsumerGroup, Refusal, regexes};
 use crate::config::GroupsConfig;
+use crate::coordinator::fields::STRING_BYTES_MAX;
 use crate::coordinator::{Caller, GroupAnswer, GroupContext, Ticket};
 use crate::error_code::ErrorCode;
 use crate::protocol::consumer_group_heartbeat::{HeartbeatAssignment, HeartbeatTopicPartitions};
@@ -29,6 +30,11 @@ pub fn check_heartbeat(
     }
     if request.group_id.is_empty() {
         return invalid("GroupId can't be empty.");
+    }
+    // Longer ones fit into no record's key.
+    let texts = [Some(&request.group_id), Some(&request.member_id), request.subscribed_topic_regex.as_ref()];
+    if texts.into_iter().flatten().any(|text| text.len() > STRING_BYTES_MAX) {
+        return invalid("GroupId, MemberId and SubscribedTopicRegex can't be longer than 32767 bytes.");
     }
     if empty(&request.instance_id) {
         return invalid("InstanceId can't be empty.");

@@ -62,11 +62,17 @@ impl ConsumerGroup {
         classic.answer_waiting(ErrorCode::RebalanceInProgress, ctx);
         classic.append_tombstone(ctx);
         let ids: Vec<Box<str>> = group.members.keys().cloned().collect();
-        ids.iter().for_each(|id| group.append_member(id, ctx));
+        for id in &ids {
+            group.append_member(id, ctx);
+        }
         group.append_epoch(ctx);
-        ids.iter().for_each(|id| group.append_target(id, ctx));
+        for id in &ids {
+            group.append_target(id, ctx);
+        }
         group.append_target_epoch(ctx);
-        ids.iter().for_each(|id| group.append_owned(id, ctx));
+        for id in &ids {
+            group.append_owned(id, ctx);
+        }
         Ok(group)
     }
 

@@ -123,7 +123,7 @@ impl<'a> RecordKey<'a> {
         let mut out = Vec::with_capacity(6 + self.group.len() + self.part.map_or(0, str::len));
         out.extend_from_slice(&self.kind.to_be_bytes());
         for text in [Some(self.group), self.part].into_iter().flatten() {
-            // Strings of requests are no longer than this: the wire has int16 lengths, and an address is short.
+            // Requests with longer ones are refused (`check_heartbeat`, `check_join`).
             out.extend_from_slice(&(text.len() as i16).to_be_bytes());
             out.extend_from_slice(text.as_bytes());
         }

@@ -7,7 +7,7 @@ use crate::protocol::{
     ConsumerGroupHeartbeatResponse, HeartbeatResponse, JoinGroupResponse, LeaveGroupResponse, Str, SyncGroupResponse,
 };
 
-use super::super::classic::{leave_unknown_group, refuse_join};
+use super::super::classic::{check_sync, leave_unknown_group, refuse_join};
 use super::super::machine::GroupAnswer;
 use super::GroupRequest;
 
@@ -58,8 +58,21 @@ impl GroupRequest {
         }
     }
 
+    /// The answer to a request that names no group, which nobody coordinates.
+    pub fn refused_without_group(&self, api_version: i16) -> Option<GroupAnswer> {
+        if !self.group_id().is_empty() || self.kind() == RequestKind::ConsumerHeartbeat {
+            return None;
+        }
+        let code = match self {
+            // It may have a fault that Kafka looks for first.
+            GroupRequest::Sync(request) => check_sync(request, api_version).err(),
+            _ => None,
+        };
+        Some(self.refused(code.unwrap_or(ErrorCode::InvalidGroupId), api_version))
+    }
+
     /// As Kafka refuses it, with what the client said of itself.
-    pub(super) fn refused(&self, code: ErrorCode, api_version: i16) -> GroupAnswer {
+    pub fn refused(&self, code: ErrorCode, api_version: i16) -> GroupAnswer {
         match self {
             GroupRequest::Join(request) => refuse_join(code, request.member_id.clone(), api_version),
             // There is no such group, so none of them is its member.

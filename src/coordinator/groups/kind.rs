@@ -9,9 +9,9 @@ use crate::protocol::list_groups::ListedGroup;
 #[derive(Debug)]
 pub(super) enum Group {
     /// Its members assign partitions among themselves; or it has none, and is there for its offsets.
-    Classic(ClassicGroup),
+    Classic(Box<ClassicGroup>),
     /// The broker assigns (KIP-848).
-    Consumer(ConsumerGroup),
+    Consumer(Box<ConsumerGroup>),
 }
 
 impl Group {
@@ -35,7 +35,7 @@ impl Group {
         if let Group::Consumer(group) = self
             && let Some(classic) = group.take_downgraded()
         {
-            *self = Group::Classic(classic);
+            *self = Group::Classic(Box::new(classic));
         }
     }
 

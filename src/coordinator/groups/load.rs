@@ -71,7 +71,7 @@ impl GroupsPartition {
         // Every such record says all that is to be known of its group.
         let mut group = ClassicGroup::new(group_id);
         group.replay(value)?;
-        self.groups.insert(group_id.into(), Held { group: Group::Classic(group), look_ms: None });
+        self.groups.insert(group_id.into(), Held { group: Group::Classic(Box::new(group)), look_ms: None });
         Ok(())
     }
 
@@ -90,7 +90,7 @@ impl GroupsPartition {
         let group_id = key.group;
         let held = self.group_or_new(group_id);
         if matches!(held.group, Group::Classic(_)) {
-            held.group = Group::Consumer(ConsumerGroup::new(group_id));
+            held.group = Group::Consumer(Box::new(ConsumerGroup::new(group_id)));
         }
         match &mut held.group {
             Group::Consumer(group) => group.replay(key, value),

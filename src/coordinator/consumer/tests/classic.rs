@@ -23,12 +23,16 @@ fn subscription(topics: &[&str], owned: &[i32]) -> Bytes {
     let mut out = BytesMut::new();
     out.put_i16(1);
     out.put_i32(topics.len() as i32);
-    topics.iter().for_each(|topic| put_string(&mut out, topic));
+    for topic in topics {
+        put_string(&mut out, topic);
+    }
     out.put_i32(-1);
     out.put_i32(1);
     put_string(&mut out, "a");
     out.put_i32(owned.len() as i32);
-    owned.iter().for_each(|partition| out.put_i32(*partition));
+    for partition in owned {
+        out.put_i32(*partition);
+    }
     out.freeze()
 }
 
@@ -40,7 +44,9 @@ fn assignment(partitions: &[i32]) -> Bytes {
     if !partitions.is_empty() {
         put_string(&mut out, "a");
         out.put_i32(partitions.len() as i32);
-        partitions.iter().for_each(|partition| out.put_i32(*partition));
+        for partition in partitions {
+            out.put_i32(*partition);
+        }
     }
     out.put_i32(-1);
     out.freeze()
@@ -56,7 +62,6 @@ fn join_request(id: &str, owned: &[i32]) -> JoinGroupRequest {
         protocols: vec![JoinGroupRequestProtocol {
             name: Str::from_static("cooperative-sticky"),
             metadata: subscription(&["a"], owned),
-            ..JoinGroupRequestProtocol::default()
         }],
         ..JoinGroupRequest::default()
     }
@@ -153,11 +158,7 @@ impl Bench {
                 request.assignments = ids
                     .iter()
                     .zip([assignment(&[0, 1, 2]), assignment(&[3, 4, 5])])
-                    .map(|((id, _), assignment)| SyncGroupRequestAssignment {
-                        member_id: id.clone(),
-                        assignment,
-                        ..SyncGroupRequestAssignment::default()
-                    })
+                    .map(|((id, _), assignment)| SyncGroupRequestAssignment { member_id: id.clone(), assignment })
                     .collect();
             }
             self.classic(|ctx| group.sync(Ticket(3), &request, caller, ctx));
@@ -413,7 +414,7 @@ fn administrators_remove_classic_members_by_instance_id() {
     let identity = |id: &str, instance: Option<&'static str>| MemberIdentity {
         member_id: Str::from(id),
         group_instance_id: instance.map(Str::from_static),
-        ..MemberIdentity::default()
+        reason: None,
     };
     let answer = bench.leave(vec![
         identity("m1", None),

@@ -67,10 +67,11 @@ fn bad_heartbeats_are_refused() {
     let mut bench = Bench::new();
     let ok = join("m1", &["a"]);
     type Break = fn(&mut ConsumerGroupHeartbeatRequest);
-    let bad: [(&str, Break); 10] = [
+    let bad: [(&str, Break); 11] = [
         ("no member id", |r| r.member_id = Str::default()),
         ("no group", |r| r.group_id = Str::default()),
         ("empty instance id", |r| r.instance_id = Some(Str::default())),
+        ("a member id that fits into no record", |r| r.member_id = Str::from("m".repeat(32_768))),
         ("empty rack", |r| r.rack_id = Some(Str::default())),
         ("no rebalance timeout", |r| r.rebalance_timeout_ms = -1),
         ("no partitions", |r| r.topic_partitions = None),
@@ -343,4 +344,18 @@ fn a_description_shows_all_there_is() {
     assert_eq!(of(&m1.assignment), [("a".to_owned(), vec![0, 1, 2, 3, 4, 5])], "what it gives up is still its own");
     assert_eq!(of(&m1.target_assignment), [("a".to_owned(), vec![0, 1, 2])]);
     assert_eq!(of(&row.members[1].target_assignment), [("a".to_owned(), vec![3, 4, 5])]);
+}
+
+#[test]
+fn an_old_target_gives_nothing_that_is_no_longer_subscribed_to() {
+    let mut bench = Bench::new();
+    bench.config.consumer.assignment_interval_ms = 1_000;
+    bench.world.put("b", 2, 2);
+    bench.heartbeat(&join("m1", &["a", "b"]));
+    let names = Some(vec![Str::from_static("b")]);
+    bench.heartbeat(&ConsumerGroupHeartbeatRequest { subscribed_topic_names: names, ..beat("m1", 1) });
+    assert_eq!(bench.group.state(), ConsumerGroupState::Assigning, "the target still has both topics");
+    let answer = bench.heartbeat(&beat_owning("m1", 1, &[(2, &[0, 1])]));
+    assert_eq!((answer.assignment, answer.member_epoch), (None, 1));
+    assert_eq!(bench.group.members["m1"].owned.all().count(), 2);
 }
