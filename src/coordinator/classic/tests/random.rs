@@ -175,8 +175,10 @@ impl World {
 
     /// The broker is killed: the group is what its last record says, and all who waited lost their connection.
     fn restart(&mut self) {
-        for ticket in (0..self.rig.next_ticket).map(Ticket) {
-            self.rig.answers.entry(ticket).or_insert(refuse_sync(ErrorCode::NotCoordinator));
+        // Only those that the group knows of: one that it forgot is still to be missed in the end.
+        let held = self.rig.group.members().flat_map(|it| it.joining.map(|it| it.ticket).into_iter().chain(it.syncing));
+        for ticket in held {
+            self.rig.answers.insert(ticket, refuse_sync(ErrorCode::NotCoordinator));
         }
         for client in &mut self.clients {
             if let Life::Joining { member_id, .. }
