@@ -252,8 +252,8 @@ impl SegmentScanner {
     }
 }
 
-/// The batches of a partition's directory from an offset on, each with its CRC checked, over all segments. For a log
-/// that was loaded and is not yet appended to.
+/// The batches of a partition's directory from an offset on, each with its CRC checked, over all segments. For what a
+/// loaded log has on its files: nothing behind `end` is looked at if a batch ends there.
 #[derive(Debug)]
 pub struct LogScanner {
     dir: PathBuf,
@@ -262,6 +262,8 @@ pub struct LogScanner {
     current: Option<SegmentScanner>,
     from: Offset,
     end: Offset,
+    /// The batch before `end` was handed out: behind it the file of a log that is open is not written yet.
+    at_end: bool,
 }
 
 impl LogScanner {
@@ -279,7 +281,7 @@ impl LogScanner {
         // The segment that holds `from` is the last one that does not begin behind it.
         let behind = segments.partition_point(|&base_offset| base_offset > from);
         segments.truncate(behind + 1);
-        Ok(LogScanner { dir: dir.to_owned(), segments, current: None, from, end })
+        Ok(LogScanner { dir: dir.to_owned(), segments, current: None, from, end, at_end: false })
     }
 
     /// The next batch, whole; `None` at the end. A batch that holds `from` may begin before it.
@@ -292,7 +294,7 @@ impl LogScanner {
     }
 
     fn next_header(&mut self) -> Result<Option<BatchHeader>, ScanError> {
-        loop {
+        while !self.at_end {
             let scanner = match &mut self.current {
                 Some(scanner) => scanner,
                 None => match self.segments.pop() {
@@ -307,11 +309,13 @@ impl LogScanner {
                 Some(header) if header.last_offset() < self.from => {}
                 Some(header) => {
                     scanner.check_crc()?;
+                    self.at_end = header.next_offset() >= self.end;
                     return Ok(Some(header));
                 }
                 None => self.current = None,
             }
         }
+        Ok(None)
     }
 }
 
@@ -344,6 +348,21 @@ mod tests {
         assert_eq!(offsets(dir, 11, 100), [12, 13]);
         assert_eq!(offsets(dir, 5, 13), [5, 7, 12]);
         assert_eq!(offsets(dir, 14, 100), [0; 0]);
+    }
+
+    #[test]
+    fn what_lies_behind_the_end_is_not_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        // Room that is allocated and not written yet reads as zeros.
+        write_segment(dir, 0, &[batch(0, 2, 0, b"a"), batch(2, 3, 0, b"b"), vec![0; 4096]].concat());
+        assert_eq!(offsets(dir, 0, 5), [0, 2]);
+        assert_eq!(offsets(dir, 0, 2), [0]);
+        assert!(LogScanner::open(dir, Offset(0), Offset(6)).is_ok_and(|mut scanner| {
+            scanner.next_batch().unwrap();
+            scanner.next_batch().unwrap();
+            scanner.next_batch().is_err()
+        }));
     }
 
     #[test]

@@ -143,7 +143,9 @@ impl<S: Service> Connection<S> {
 
     /// Reads no more requests. Those that run are answered.
     fn stop(&mut self, end: End) {
-        if end != End::Drained {
+        if end == End::Drained {
+            self.info.drained.set(true);
+        } else {
             self.held = None;
         }
         if self.end.is_none() {

@@ -110,6 +110,8 @@ pub struct ConnectionInfo {
     /// The number that the server gave to the listener it came in by.
     pub listener: usize,
     pub(super) closed: Cell<bool>,
+    /// It is closed as soon as what it has asked is answered.
+    pub(super) drained: Cell<bool>,
     /// Requests of it are being answered.
     pub(super) busy: Cell<bool>,
     closing: OnceCell<Event>,
@@ -127,6 +129,7 @@ impl ConnectionInfo {
             peer,
             listener,
             closed: Cell::new(false),
+            drained: Cell::new(false),
             busy: Cell::new(false),
             closing: OnceCell::new(),
             state: RefCell::default(),
@@ -135,9 +138,14 @@ impl ConnectionInfo {
         })
     }
 
-    /// Whether the peer is gone, or the connection is about to be closed: an answer would reach nobody.
+    /// Whether the peer is gone, or the connection is about to be closed.
     pub fn is_closed(&self) -> bool {
         self.closed.get()
+    }
+
+    /// Whether it is about to be closed because the broker stops: its peer is still there for an answer.
+    pub fn is_drained(&self) -> bool {
+        self.drained.get()
     }
 
     /// Waits until the connection is closed.

@@ -51,13 +51,19 @@ impl KafkaService {
         };
         // What may wait for long ends when its client is gone. Everything else runs to its end: a command of the
         // controller that was broken off between its records and their taking over would leave the catalog torn.
-        let may_end = [ApiKey::Fetch, ApiKey::JoinGroup, ApiKey::SyncGroup].iter().any(|api| api.number() == key);
+        let waits = [ApiKey::Fetch, ApiKey::JoinGroup, ApiKey::SyncGroup].iter().any(|api| api.number() == key);
+        let mut may_end = waits;
         let mut closed = pin!(connection.closed());
         let reply = poll_fn(|context| {
             if let Poll::Ready(reply) = reply.as_mut().poll(context) {
                 return Poll::Ready(Some(reply));
             }
-            if may_end { closed.as_mut().poll(context).map(|()| None) } else { Poll::Pending }
+            if may_end && closed.as_mut().poll(context).is_ready() {
+                // A broker that stops has a word for members that wait, and it is on its way.
+                may_end = key == ApiKey::Fetch.number() || !connection.is_drained();
+                return if may_end { Poll::Ready(None) } else { Poll::Pending };
+            }
+            Poll::Pending
         })
         .await;
         let took = runtime::now().saturating_duration_since(began);

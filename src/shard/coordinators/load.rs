@@ -71,7 +71,10 @@ impl Shard {
                     coordinator.show_only(*groups);
                 }
             }
-            Err(_) if !writable => coordinator.end(self, ErrorCode::NotCoordinator),
+            Err(sentence) if !writable => {
+                tracing::error!(partition = %partition.name, "what is committed cannot be shown: {sentence}");
+                coordinator.end(self, ErrorCode::NotCoordinator);
+            }
             Err(sentence) => {
                 // A topic that is deleted takes its files with it.
                 if self.partition(partition.id).is_some() {
