@@ -1,7 +1,7 @@
 //! Committed offsets, groups and transactions.
 
 use super::kind::{BOOLEAN, INT, LIST, LONG, SHORT, TEXT, list_of};
-use super::reasons::{NO_GROUPS, NO_SHARE_GROUPS, NO_STREAMS_GROUPS, NO_TRANSACTIONS, THREADS};
+use super::reasons::{GROUP_PROTOCOLS, NO_GROUP_CONFIGS, NO_SHARE_GROUPS, NO_STREAMS_GROUPS, NO_TRANSACTIONS, THREADS};
 use super::{Effect, Key, keys};
 
 keys! {COORDINATOR:
@@ -35,7 +35,7 @@ keys! {COORDINATOR:
     /// The group protocols that are offered.
 
            "group.coordinator.rebalance.protocols" = "classic,consumer,streams", list_of(&["consumer", "classic", "share", "streams"]), Medium, ReadOnly,
-        Effect::Ignored(NO_GROUPS);
+        Effect::Ignored(GROUP_PROTOCOLS);
     /// Threads of the group coordinator.
     "group.coordinator.threads" = "4", INT.at_least(1), High, ReadOnly, Effect::Ignored(THREADS);
     /// Threads for the group coordinator's background work.
@@ -46,33 +46,32 @@ keys! {COORDINATOR:
     "group.coordinator.cached.buffer.max.bytes" = "1048588", INT.at_least(524_288), Medium, ClusterWide,
         Effect::Ignored(THREADS);
     /// The shortest time between two new assignments of a group (KIP-848).
-    "group.consumer.assignment.interval.ms" = "1000", INT.at_least(0), Medium, ClusterWide, Effect::Ignored(NO_GROUPS);
+    "group.consumer.assignment.interval.ms" = "1000", INT.at_least(0), Medium, ClusterWide;
     /// The least a group may set that time to.
-    "group.consumer.min.assignment.interval.ms" = "0", INT.at_least(0), Medium, ReadOnly, Effect::Ignored(NO_GROUPS);
+    "group.consumer.min.assignment.interval.ms" = "0", INT.at_least(0), Medium, ReadOnly, Effect::Ignored(NO_GROUP_CONFIGS);
     /// The most a group may set that time to.
     "group.consumer.max.assignment.interval.ms" = "15000", INT.at_least(0), Medium, ReadOnly,
-        Effect::Ignored(NO_GROUPS);
+        Effect::Ignored(NO_GROUP_CONFIGS);
     /// The assignors of the broker, the default one first (KIP-848).
-    "group.consumer.assignors" = "uniform,range", LIST, Medium, ReadOnly, Effect::Ignored(NO_GROUPS);
+    "group.consumer.assignors" = "uniform,range", LIST, Medium, ReadOnly;
     /// How often members send a heartbeat (KIP-848).
-    "group.consumer.heartbeat.interval.ms" = "5000", INT.at_least(1), Medium, ReadOnly, Effect::Ignored(NO_GROUPS);
+    "group.consumer.heartbeat.interval.ms" = "5000", INT.at_least(1), Medium, ReadOnly;
     /// The least a group may set that to.
-    "group.consumer.min.heartbeat.interval.ms" = "5000", INT.at_least(1), Medium, ReadOnly, Effect::Ignored(NO_GROUPS);
+    "group.consumer.min.heartbeat.interval.ms" = "5000", INT.at_least(1), Medium, ReadOnly, Effect::Ignored(NO_GROUP_CONFIGS);
     /// The most a group may set that to.
-    "group.consumer.max.heartbeat.interval.ms" = "15000", INT.at_least(1), Medium, ReadOnly, Effect::Ignored(NO_GROUPS);
+    "group.consumer.max.heartbeat.interval.ms" = "15000", INT.at_least(1), Medium, ReadOnly, Effect::Ignored(NO_GROUP_CONFIGS);
     /// After how long without a heartbeat a member is out (KIP-848).
-    "group.consumer.session.timeout.ms" = "45000", INT.at_least(1), Medium, ReadOnly, Effect::Ignored(NO_GROUPS);
+    "group.consumer.session.timeout.ms" = "45000", INT.at_least(1), Medium, ReadOnly;
     /// The least a group may set that to.
-    "group.consumer.min.session.timeout.ms" = "45000", INT.at_least(1), Medium, ReadOnly, Effect::Ignored(NO_GROUPS);
+    "group.consumer.min.session.timeout.ms" = "45000", INT.at_least(1), Medium, ReadOnly, Effect::Ignored(NO_GROUP_CONFIGS);
     /// The most a group may set that to.
-    "group.consumer.max.session.timeout.ms" = "60000", INT.at_least(1), Medium, ReadOnly, Effect::Ignored(NO_GROUPS);
+    "group.consumer.max.session.timeout.ms" = "60000", INT.at_least(1), Medium, ReadOnly, Effect::Ignored(NO_GROUP_CONFIGS);
     /// How many members a consumer group may have (KIP-848).
-    "group.consumer.max.size" = "2147483647", INT.at_least(1), Medium, ReadOnly, Effect::Ignored(NO_GROUPS);
+    "group.consumer.max.size" = "2147483647", INT.at_least(1), Medium, ReadOnly;
     /// Whether classic groups turn into consumer groups and back.
-    "group.consumer.migration.policy" = "bidirectional", TEXT, Medium, ReadOnly, Effect::Ignored(NO_GROUPS);
+    "group.consumer.migration.policy" = "bidirectional", TEXT, Medium, ReadOnly;
     /// How often subscriptions by regular expression are matched anew.
-    internal "group.consumer.regex.refresh.interval.ms" = "600000", INT.at_least(10000), Medium, ReadOnly,
-        Effect::Ignored(NO_GROUPS);
+    internal "group.consumer.regex.refresh.interval.ms" = "600000", INT.at_least(10000), Medium, ReadOnly;
     /// How long a partition remembers a producer that writes no more.
     "producer.id.expiration.ms" = "86400000", INT.at_least(1), Low, ClusterWide;
     /// How often partitions look for such producers.
