@@ -87,7 +87,7 @@ impl Log {
         let options = self.shard().options();
         self.checkpoint_due.set(segment.placed_end.saturating_add(options.checkpoint_after_bytes));
         // A segment in front of it is to be sealed first, which moves the recovery point too.
-        if live.len() > 1 || options.flush_acks == FlushAcks::None {
+        if live.len() > 1 || !self.seal_jobs.borrow().is_empty() || options.flush_acks == FlushAcks::None {
             return;
         }
         let before = self.stored.get();
@@ -122,8 +122,10 @@ impl Log {
         let is_active =
             |log: &Log| log.live().borrow().back().is_some_and(|segment| segment.base_offset == after.base_offset);
         let is_next = self.stored.get() == checkpoint.before || checkpoint.before == Stored::default();
-        if !matches!(*self.state().borrow(), State::Open) || !is_active(&self) || !is_next || self.sealing.replace(true)
-        {
+        // The recovery point must not pass a segment in front of this one that is not cut to its data and synced yet.
+        let is_first = self.seal_jobs.borrow().is_empty();
+        let is_wanted = is_active(&self) && is_next && is_first;
+        if !matches!(*self.state().borrow(), State::Open) || !is_wanted || self.sealing.replace(true) {
             return;
         }
         checkpoint.last_snapshot = self.checkpoint_snapshot.get();
