@@ -51,8 +51,7 @@ impl KafkaService {
         };
         // What may wait for long ends when its client is gone. Everything else runs to its end: a command of the
         // controller that was broken off between its records and their taking over would leave the catalog torn.
-        let waits = [ApiKey::Fetch, ApiKey::JoinGroup, ApiKey::SyncGroup].iter().any(|api| api.number() == key);
-        let mut may_end = waits;
+        let mut may_end = [ApiKey::Fetch, ApiKey::JoinGroup, ApiKey::SyncGroup].iter().any(|api| api.number() == key);
         let mut closed = pin!(connection.closed());
         let reply = poll_fn(|context| {
             if let Poll::Ready(reply) = reply.as_mut().poll(context) {

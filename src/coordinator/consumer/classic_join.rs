@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::embedded::{Embedded, read_subscription};
 use super::heartbeat::{Sender, fenced_instance, unknown_instance};
-use super::member::{ClassicMember, Member, Owned, Subscription, Timers};
+use super::member::{ClassicMember, Member, Subscription, Timers};
 use super::{ConsumerGroup, Refusal};
 use crate::config::MigrationPolicy;
 use crate::coordinator::{CONSUMER_PROTOCOL_TYPE, Caller, GroupAnswer, GroupContext, Ticket, refuse_join};
@@ -63,14 +63,7 @@ impl ConsumerGroup {
             Sender::Known => {
                 replaced_consumer = self.members.get(&id).is_some_and(|member| !member.uses_classic());
             }
-            Sender::New => {
-                let member = Member {
-                    subscription: Subscription::default(),
-                    owned: Owned::default(),
-                    timers: Timers::new(i64::MAX),
-                };
-                self.insert_member(&id, member);
-            }
+            Sender::New => self.insert_member(&id, Member::unknown()),
             Sender::Replaces(old) => {
                 replaced_consumer = self.members.get(&old).is_some_and(|member| !member.uses_classic());
                 self.replace_member(&old, &id, ctx);

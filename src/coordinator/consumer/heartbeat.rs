@@ -119,14 +119,7 @@ impl ConsumerGroup {
         let is_new = matches!(sender, Sender::New);
         match sender {
             Sender::Known => {}
-            Sender::New => {
-                let member = Member {
-                    subscription: Subscription::default(),
-                    owned: Owned::default(),
-                    timers: Timers::new(i64::MAX),
-                };
-                self.insert_member(&id, member);
-            }
+            Sender::New => self.insert_member(&id, Member::unknown()),
             Sender::Replaces(old) => self.replace_member(&old, &id, ctx),
         }
         let before = self.members.get(&id).map(|member| member.owned.clone()).unwrap_or_default();

@@ -293,6 +293,11 @@ pub struct Member {
 }
 
 impl Member {
+    /// A member of which nothing is known yet, and whose time does not run.
+    pub fn unknown() -> Member {
+        Member { subscription: Subscription::default(), owned: Owned::default(), timers: Timers::new(i64::MAX) }
+    }
+
     pub fn uses_classic(&self) -> bool {
         self.subscription.classic.is_some()
     }

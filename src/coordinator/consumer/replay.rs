@@ -67,11 +67,7 @@ impl ConsumerGroup {
 
     /// Compaction may have left a member's assignment before what else is known of it.
     fn replayed_member(&mut self, id: &str) -> &mut Member {
-        self.members.entry(id.into()).or_insert_with(|| Member {
-            subscription: Subscription::default(),
-            owned: Owned::default(),
-            timers: Timers::new(i64::MAX),
-        })
+        self.members.entry(id.into()).or_insert_with(Member::unknown)
     }
 
     /// Whether the log has said that the group is gone.
