@@ -156,8 +156,7 @@ impl Rig {
 
     fn sync_with(&mut self, request: &SyncGroupRequest) -> Ticket {
         let ticket = self.ticket();
-        let caller = Caller { client_id: "client", client_host: "/127.0.0.1", api_version: self.version.min(5) };
-        self.call(|group, ctx| group.sync(ticket, request, caller, ctx));
+        self.call(|group, ctx| group.sync(ticket, request, ctx));
         ticket
     }
 
@@ -173,8 +172,7 @@ impl Rig {
             member_id: member_id.into(),
             group_instance_id: instance.map(Str::from),
         };
-        let caller = Caller { client_id: "client", client_host: "/127.0.0.1", api_version: 4 };
-        self.call(|group, ctx| group.heartbeat(ticket, &request, caller, ctx));
+        self.call(|group, ctx| group.heartbeat(ticket, &request, ctx));
         match self.answers.get(&ticket) {
             Some(GroupAnswer::Heartbeat(response)) => error(response.error_code),
             other => panic!("no answer to a heartbeat: {other:?}"),
