@@ -56,6 +56,7 @@ fn config() -> GroupsConfig {
         max_session_timeout_ms: 1_800_000,
         max_size: usize::MAX,
         offset_metadata_bytes_max: 4096,
+        consumer_protocol: true,
         consumer: ConsumerGroupsConfig {
             session_timeout_ms: 45_000,
             min_session_timeout_ms: 45_000,
