@@ -200,12 +200,9 @@ pub fn validate_group_config(key: &str, value: &str) -> Result<String, GroupConf
 
 /// Whether a group may have these values of its own: they have to be within the broker's bounds, and to go with each other
 /// and with what the group has from the broker (`GroupConfig.validate`).
-pub fn check_group_config<'a>(
-    settings: &Settings,
-    own: impl IntoIterator<Item = (&'a str, &'a str)> + Clone,
-) -> Result<(), GroupConfigError> {
+pub fn check_group_config(settings: &Settings, own: &[(&str, &str)]) -> Result<(), GroupConfigError> {
     let value_of = |key: &str, default: &str| {
-        let own = own.clone().into_iter().find(|(name, _)| *name == key);
+        let own = own.iter().find(|(name, _)| *name == key);
         own.and_then(|(_, value)| value.trim().parse().ok()).unwrap_or_else(|| settings.integer(default))
     };
     for &Bounds { key, default, min, max } in &BOUNDS {

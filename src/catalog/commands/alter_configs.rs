@@ -296,11 +296,11 @@ fn check_together(
     before: &ConfigMap,
     after: &ConfigMap,
 ) -> Result<(), CommandError> {
-    let texts = after.iter().map(|(key, value)| (&**key, &**value));
     match target.resource_type {
         ResourceType::BROKER => {}
         ResourceType::GROUP => {
-            return check_group_config(settings, texts).map_err(|error| invalid_config(error.to_string()));
+            let own: Vec<(&str, &str)> = after.iter().map(|(key, value)| (&**key, &**value)).collect();
+            return check_group_config(settings, &own).map_err(|error| invalid_config(error.to_string()));
         }
         _ => return check_resolved(settings, after),
     }

@@ -15,7 +15,7 @@ fn refused(file: &str) -> String {
 }
 
 fn check(file: &str, own: &[(&str, &str)]) -> Result<(), String> {
-    check_group_config(&settings(file), own.iter().copied()).map_err(|error| error.to_string())
+    check_group_config(&settings(file), own).map_err(|error| error.to_string())
 }
 
 /// Each key of the table of bounds is there, in its four places, and whole numbers.
