@@ -23,21 +23,8 @@ const MODES: [(&str, IoMode); 2] = [("direct", IoMode::Direct), ("buffered", IoM
 
 fn open(root: &Path, partition: i32, shard: &Rc<LogShard>, config: LogConfig) -> Rc<Log> {
     let topic_partition = TopicPartition { topic: Arc::from("bench"), partition };
-    let options = LoadOptions {
-        dir: root.join(topic_partition.to_string()),
-        topic_partition,
-        topic_id: KafkaUuid([1; 16]),
-        config,
-        clean: true,
-        recovery_point: Offset(0),
-        flushed_offset: Offset(0),
-        log_start_offset: Offset(0),
-        leader_epoch: LeaderEpoch(0),
-        adopted: false,
-        commit_reach_bytes: u64::MAX,
-        accept_damage: false,
-        now_ms: 0,
-    };
+    let dir = root.join(topic_partition.to_string());
+    let options = LoadOptions::of_new(dir, topic_partition, KafkaUuid([1; 16]), config, 0);
     Log::open(load(&options).expect("an empty log loads"), shard, LeaderEpoch(0))
 }
 

@@ -24,31 +24,31 @@ const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const MESSAGE_TOO_LARGE: i16 = 10;
 const INVALID_TOPIC_EXCEPTION: i16 = 17;
 const INVALID_TIMESTAMP: i16 = 32;
-const INVALID_CONFIG: i16 = 40;
-const INVALID_REQUEST: i16 = 42;
+pub const INVALID_CONFIG: i16 = 40;
+pub const INVALID_REQUEST: i16 = 42;
 const INVALID_RECORD: i16 = 87;
 
-const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
-const SET: i8 = 0;
-const DELETE: i8 = 1;
-const APPEND: i8 = 2;
+pub const TOPIC: i8 = 2;
+pub const BROKER: i8 = 4;
+pub const SET: i8 = 0;
+pub const DELETE: i8 = 1;
+pub const APPEND: i8 = 2;
 const SUBTRACT: i8 = 3;
 
 /// `ConfigSource` of a DescribeConfigs answer.
 const TOPIC_CONFIG: i8 = 1;
-const DYNAMIC_BROKER_CONFIG: i8 = 2;
+pub const DYNAMIC_BROKER_CONFIG: i8 = 2;
 const DYNAMIC_DEFAULT_BROKER_CONFIG: i8 = 3;
-const DEFAULT_CONFIG: i8 = 5;
+pub const DEFAULT_CONFIG: i8 = 5;
 
 /// A resource with its changes.
-type Change<'a> = (i8, &'a str, &'a [(&'a str, i8, Option<&'a str>)]);
+pub type Change<'a> = (i8, &'a str, &'a [(&'a str, i8, Option<&'a str>)]);
 
-fn text(text: &str) -> StrBytes {
+pub fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
-fn incremental(changes: &[Change<'_>]) -> IncrementalAlterConfigsRequest {
+pub fn incremental(changes: &[Change<'_>]) -> IncrementalAlterConfigsRequest {
     use incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
     let config = |(key, op, value): &(&str, i8, Option<&str>)| {
         AlterableConfig::default().with_name(text(key)).with_config_operation(*op).with_value(value.map(text))
@@ -63,7 +63,7 @@ fn incremental(changes: &[Change<'_>]) -> IncrementalAlterConfigsRequest {
 }
 
 /// The code of each resource, in the order of the request.
-fn alter(wire: &mut Wire, changes: &[Change<'_>], version: i16) -> Vec<i16> {
+pub fn alter(wire: &mut Wire, changes: &[Change<'_>], version: i16) -> Vec<i16> {
     let response = wire.call(&incremental(changes), version);
     let rows = response.responses.iter().zip(changes);
     rows.map(|(row, (kind, name, _))| {
@@ -78,7 +78,7 @@ fn set(wire: &mut Wire, topic: &str, key: &str, value: &str) {
     assert_eq!(alter(wire, &[(TOPIC, topic, &[(key, SET, Some(value))])], 1), [0], "{key}={value}");
 }
 
-fn replace(wire: &mut Wire, kind: i8, name: &str, values: &[(&str, Option<&str>)], version: i16) -> i16 {
+pub fn replace(wire: &mut Wire, kind: i8, name: &str, values: &[(&str, Option<&str>)], version: i16) -> i16 {
     use alter_configs_request::{AlterConfigsResource, AlterableConfig};
     let config = |(key, value): &(&str, Option<&str>)| {
         AlterableConfig::default().with_name(text(key)).with_value(value.map(text))
@@ -105,7 +105,7 @@ fn described(wire: &mut Wire, kind: i8, name: &str, key: &str) -> (String, i8) {
 }
 
 /// Apache Kafka's brokers hear of a change after it is answered.
-fn shows(wire: &mut Wire, kind: i8, name: &str, key: &str, value: &str, source: i8) {
+pub fn shows(wire: &mut Wire, kind: i8, name: &str, key: &str, value: &str, source: i8) {
     let wanted = (value.to_owned(), source);
     for _ in 0..if is_kafka() { 500 } else { 0 } {
         if described(wire, kind, name, key) == wanted {

@@ -20,6 +20,7 @@ use crate::harness::Broker;
 use crate::harness::client::{PATIENCE, create_topic};
 use crate::harness::wire::{Wire, topic_name};
 
+const UNKNOWN_SERVER_ERROR: i16 = -1;
 const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
 const COORDINATOR_NOT_AVAILABLE: i16 = 15;
 const NOT_COORDINATOR: i16 = 16;
@@ -34,23 +35,23 @@ const MEMBER_ID_REQUIRED: i16 = 79;
 const GROUP_MAX_SIZE_REACHED: i16 = 81;
 const FENCED_INSTANCE_ID: i16 = 82;
 
-const QUICK: &[(&str, &str)] = &[
+pub const QUICK: &[(&str, &str)] = &[
     ("group.initial.rebalance.delay.ms", "0"),
     ("group.min.session.timeout.ms", "500"),
     ("offsets.topic.num.partitions", "4"),
 ];
 
 /// A connection of a member of the group `group`.
-struct Member {
-    wire: Wire,
+pub struct Member {
+    pub wire: Wire,
     group: &'static str,
     instance: Option<&'static str>,
-    id: String,
+    pub id: String,
     generation: i32,
 }
 
 impl Member {
-    fn new(broker: &Broker, group: &'static str) -> Member {
+    pub fn new(broker: &Broker, group: &'static str) -> Member {
         let mut wire = Wire::connect(broker);
         find_coordinator(&mut wire, group);
         Member { wire, group, instance: None, id: String::new(), generation: -1 }
@@ -91,11 +92,11 @@ impl Member {
             .with_assignments(assignments.iter().map(assignment).collect())
     }
 
-    fn sync(&mut self, assignments: &[(&str, &'static [u8])]) -> SyncGroupResponse {
+    pub fn sync(&mut self, assignments: &[(&str, &'static [u8])]) -> SyncGroupResponse {
         self.wire.call(&self.sync_request(assignments), 5)
     }
 
-    fn heartbeat(&mut self) -> i16 {
+    pub fn heartbeat(&mut self) -> i16 {
         let request = HeartbeatRequest::default()
             .with_group_id(group_id(self.group))
             .with_generation_id(self.generation)
@@ -104,7 +105,7 @@ impl Member {
         self.wire.call(&request, 4).error_code
     }
 
-    fn leave(&mut self) -> LeaveGroupResponse {
+    pub fn leave(&mut self) -> LeaveGroupResponse {
         let member = MemberIdentity::default()
             .with_member_id(text(&self.id))
             .with_group_instance_id(self.instance.map(StrBytes::from_static_str));
@@ -112,7 +113,7 @@ impl Member {
         self.wire.call(&request, 5)
     }
 
-    fn commit(&mut self, generation: i32) -> i16 {
+    pub fn commit(&mut self, generation: i32) -> i16 {
         let partition = OffsetCommitRequestPartition::default().with_committed_offset(0);
         let topic = OffsetCommitRequestTopic::default().with_name(topic_name("t")).with_partitions(vec![partition]);
         let request = OffsetCommitRequest::default()
@@ -125,7 +126,7 @@ impl Member {
     }
 
     /// Sends a JoinGroup that is let in; the answer waits for the rebalance.
-    fn start_join(&mut self, version: i16) -> i32 {
+    pub fn start_join(&mut self, version: i16) -> i32 {
         if self.id.is_empty() && self.instance.is_none() && version >= 4 {
             let response: JoinGroupResponse = self.wire.call(&self.join_request(), version);
             assert_eq!(response.error_code, MEMBER_ID_REQUIRED);
@@ -143,17 +144,17 @@ impl Member {
         response
     }
 
-    fn join(&mut self, version: i16) -> JoinGroupResponse {
+    pub fn join(&mut self, version: i16) -> JoinGroupResponse {
         let correlation_id = self.start_join(version);
         self.end_join(correlation_id, version)
     }
 }
 
-fn text(text: &str) -> StrBytes {
+pub fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
-fn group_id(group: &str) -> GroupId {
+pub fn group_id(group: &str) -> GroupId {
     GroupId(text(group))
 }
 
@@ -170,7 +171,7 @@ fn settled<T>(mut call: impl FnMut() -> (i16, T)) -> (i16, T) {
     }
 }
 
-fn find_coordinator(wire: &mut Wire, group: &str) {
+pub fn find_coordinator(wire: &mut Wire, group: &str) {
     let request = FindCoordinatorRequest::default().with_key(text(group));
     assert_eq!(settled(|| (wire.call(&request, 3).error_code, ())).0, 0);
     // It may be named before it has loaded.
@@ -179,7 +180,7 @@ fn find_coordinator(wire: &mut Wire, group: &str) {
     assert_eq!(error, 0);
 }
 
-fn describe(wire: &mut Wire, group: &str, version: i16) -> DescribedGroup {
+pub fn describe(wire: &mut Wire, group: &str, version: i16) -> DescribedGroup {
     let request = DescribeGroupsRequest::default().with_groups(vec![group_id(group)]);
     wire.call(&request, version).groups.remove(0)
 }
@@ -276,6 +277,11 @@ fn requests_that_no_group_accepts() {
     assert_eq!(refused(&request.clone().with_protocols(vec![])), INCONSISTENT_GROUP_PROTOCOL);
     assert_eq!(refused(&request.clone().with_protocol_type(text(""))), INCONSISTENT_GROUP_PROTOCOL);
     assert_eq!(refused(&request), MEMBER_ID_REQUIRED);
+    // No protocol is null from version 7 on.
+    for (version, name) in [(6, Some("")), (7, None)] {
+        let stranger = request.clone().with_member_id(text("stranger"));
+        assert_eq!(member.wire.call(&stranger, version).protocol_name.as_deref(), name);
+    }
 
     // Nobody of these is known, in a group that is not there either.
     for group in ["g", "never"] {
@@ -457,4 +463,31 @@ fn administrators_see_members_and_what_they_said() {
     assert_eq!(listed(4, &["Empty"], &[]).len(), 0);
     assert_eq!(listed(5, &[], &["classic"]), [("g".to_owned(), text("Stable"), text("classic"))]);
     assert_eq!(listed(5, &["Stable"], &["consumer"]).len(), 0);
+}
+
+/// A group is one record, and `max.message.bytes` of `__consumer_offsets` bounds it: what does not fit is refused, and the
+/// group, and those beside it, go on with what they had.
+#[test]
+fn what_no_record_can_hold_is_refused() {
+    let one = [("group.initial.rebalance.delay.ms", "0"), ("offsets.topic.num.partitions", "1")];
+    let broker = Broker::start(&one);
+    let mut beside = Member::new(&broker, "beside");
+    beside.join(9);
+    let own = beside.id.clone();
+    assert_eq!(beside.sync(&[(&own, b"part")]).error_code, 0);
+    let mut member = Member::new(&broker, "g");
+    for _ in 0..2 {
+        member.join(9);
+        let own = member.id.clone();
+        let large: &'static [u8] = Box::leak(vec![7; 1_100_000].into_boxed_slice());
+        assert_eq!(member.sync(&[(&own, large)]).error_code, UNKNOWN_SERVER_ERROR);
+        // Whatever it has to do now, it is not to go on as if all was well; and it can begin anew.
+        assert_eq!(beside.heartbeat(), 0);
+        assert_eq!(&beside.sync(&[]).assignment[..], b"part");
+        member.id.clear();
+    }
+    member.join(9);
+    let own = member.id.clone();
+    assert_eq!(member.sync(&[(&own, b"all")]).error_code, 0);
+    assert_eq!(member.heartbeat(), 0);
 }

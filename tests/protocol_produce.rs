@@ -1,12 +1,15 @@
 //! Produce on the wire: what is refused and how, sequences of idempotent producers, answers in order.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{InitProducerIdRequest, ProduceRequest, produce_request};
 
 use crate::harness::Broker;
 use crate::harness::batch::{self, ATTRIBUTES_AT, Batch, CRC_AT, LAST_OFFSET_DELTA_AT, RECORD_COUNT_AT, seal};
 use crate::harness::broker::is_kafka;
-use crate::harness::client::{create_topic, read_all, values, watermarks};
+use crate::harness::client::{PATIENCE, create_topic, read_all, values, watermarks};
 use crate::harness::wire::{Wire, fetch, produce, produce_request, produced, topic_id, topic_name};
 
 const CORRUPT_MESSAGE: i16 = 2;
@@ -272,6 +275,23 @@ fn an_idempotent_producers_batches_are_taken_once_and_in_order() {
     let stranger = Batch::sequenced(&[b"s"], id + 1_000_000, 0, 41).bytes();
     assert_eq!(produce(&mut wire, "t", 0, stranger), (0, 18));
     assert_eq!(watermarks(&broker, "t", 0), (0, 19));
+}
+
+#[test]
+fn producers_that_are_idle_are_forgotten_while_the_broker_runs() {
+    let broker =
+        Broker::start(&[("producer.id.expiration.ms", "1"), ("producer.id.expiration.check.interval.ms", "50")]);
+    create_topic(&broker, "t", 1, &[]);
+    let mut wire = Wire::connect(&broker);
+    let (id, epoch) = producer_id(&mut wire);
+    let batch = |sequence: i32| Batch::sequenced(&[b"a"], id, epoch, sequence).bytes();
+    assert_eq!(produce(&mut wire, "t", 0, batch(0)).0, 0);
+    // A gap is taken of one that nobody knows.
+    let deadline = Instant::now() + PATIENCE;
+    while produce(&mut wire, "t", 0, batch(7)).0 != 0 {
+        assert!(Instant::now() < deadline, "the producer is still known");
+        thread::sleep(Duration::from_millis(50));
+    }
 }
 
 #[test]

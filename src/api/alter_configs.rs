@@ -1,7 +1,8 @@
-//! AlterConfigs (33), versions 0 to 2: the request's values become the only ones of a TOPIC or BROKER resource.
+//! AlterConfigs (33), versions 0 to 2: the request's values become the only ones of a TOPIC, BROKER or GROUP
+//! resource.
 //!
 //! Kafka's clients use IncrementalAlterConfigs instead (KIP-339). Of BROKER resources only keys can be set that act
-//! while the broker runs. Not done: BROKER_LOGGER, GROUP and CLIENT_METRICS resources (INVALID_REQUEST).
+//! while the broker runs. Not done: BROKER_LOGGER and CLIENT_METRICS resources (INVALID_REQUEST).
 
 use crate::catalog::{CommandError, ResourceType};
 use crate::error_code::ErrorCode;

@@ -1,5 +1,5 @@
 //! ConsumerGroupDescribe (69), versions 0 and 1 (KIP-848): groups with server-side assignment, and what their members own
-//! and are to own.
+//! and are to own. UNSUPPORTED_VERSION where the protocol is not offered.
 
 use crate::error_code::ErrorCode;
 use crate::protocol::consumer_group_describe::DescribedConsumerGroup;
@@ -12,6 +12,11 @@ use super::{Context, GROUP_OPERATIONS, Outcome};
 pub async fn handle(context: Context, request: ConsumerGroupDescribeRequest) -> Outcome<ConsumerGroupDescribeResponse> {
     let refused =
         |group_id, code: ErrorCode| DescribedConsumerGroup { group_id, error_code: code.code(), ..Default::default() };
+    if !context.offers_consumer_protocol() {
+        let ids = request.group_ids.into_iter();
+        let groups = ids.map(|group_id| refused(group_id, ErrorCode::UnsupportedVersion)).collect();
+        return Outcome::Answer(ConsumerGroupDescribeResponse { groups, ..Default::default() });
+    }
     let mut groups = ask_each(
         &context,
         request.group_ids,

@@ -1,10 +1,11 @@
-//! DescribeConfigs (32), versions 1 to 4: TOPIC, BROKER and BROKER_LOGGER resources.
+//! DescribeConfigs (32), versions 1 to 4: TOPIC, BROKER, BROKER_LOGGER and GROUP resources.
 //!
-//! With per-core listeners a BROKER resource of any of our node ids is this broker's. Not done: GROUP
-//! and CLIENT_METRICS resources (INVALID_REQUEST).
+//! With per-core listeners a BROKER resource of any of our node ids is this broker's. A group is described whether there
+//! is one of that name or not. Not done: CLIENT_METRICS resources (INVALID_REQUEST).
 
 use std::collections::BTreeMap;
 
+use crate::catalog::ResourceType;
 use crate::config::ConfigRow;
 use crate::error_code::ErrorCode;
 use crate::protocol::Str;
@@ -20,6 +21,7 @@ mod resource {
     pub const TOPIC: i8 = 2;
     pub const BROKER: i8 = 4;
     pub const BROKER_LOGGER: i8 = 8;
+    pub const GROUP: i8 = 32;
 }
 
 pub async fn handle(context: Context, request: DescribeConfigsRequest) -> Outcome<DescribeConfigsResponse> {
@@ -89,6 +91,14 @@ fn rows_of(context: &Context, wanted: &DescribeConfigsResource) -> Result<Vec<Co
                 (true, resource::BROKER) => Ok(config.describe_broker(keys)),
                 (true, _) => Ok(Vec::new()),
             }
+        }
+        resource::GROUP if wanted.resource_name.is_empty() => {
+            Err((ErrorCode::InvalidRequest, "Group name must not be empty".to_owned()))
+        }
+        resource::GROUP => {
+            let own = view.image.config(ResourceType::GROUP, &wanted.resource_name).into_iter();
+            let own = own.flat_map(|map| map.iter().map(|(key, value)| (key.to_string(), value.to_string())));
+            Ok(config.describe_group(&own.collect(), keys))
         }
         other => Err((ErrorCode::InvalidRequest, format!("resources of type {other} are not described here"))),
     }

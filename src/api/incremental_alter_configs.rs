@@ -1,5 +1,5 @@
-//! IncrementalAlterConfigs (44), versions 0 and 1 (KIP-339): single keys of TOPIC and BROKER resources are set, deleted,
-//! appended to and subtracted from.
+//! IncrementalAlterConfigs (44), versions 0 and 1 (KIP-339): single keys of TOPIC, BROKER and GROUP resources are set,
+//! deleted, appended to and subtracted from.
 //!
 //! What is answered without an error is durable, and every partition goes by it. The rest is as in AlterConfigs.
 

@@ -25,6 +25,7 @@ mod incremental_alter_configs;
 mod init_producer_id;
 mod join_group;
 mod leave_group;
+mod list_config_resources;
 mod list_groups;
 mod list_offsets;
 mod metadata;
@@ -42,6 +43,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::catalog::features::GROUP_VERSION;
 use crate::config::BrokerConfig;
 use crate::error_code::ErrorCode;
 use crate::protocol::Str;
@@ -183,6 +185,14 @@ impl Context {
             Some(shard) => vec![shard],
             None => (0..self.api.shard.view().shards).map(ShardId).collect(),
         }
+    }
+
+    /// Whether groups may have the protocol of KIP-848 (`KafkaApis.isConsumerGroupProtocolEnabled`): by
+    /// `group.coordinator.rebalance.protocols`, and by `group.version`, without which an adopted directory's other
+    /// brokers do not know it.
+    pub fn offers_consumer_protocol(&self) -> bool {
+        let view = self.api.shard.view();
+        view.config().groups.consumer_protocol && view.image.feature(GROUP_VERSION) > 0
     }
 
     /// Has the controller carry out a command.

@@ -101,6 +101,7 @@ rows! {
     DescribeCluster 0..=2 alone describe_cluster;
     ConsumerGroupHeartbeat 0..=1 alone consumer_group_heartbeat;
     ConsumerGroupDescribe 0..=1 alone consumer_group_describe;
+    ListConfigResources 0..=1 alone list_config_resources;
     DescribeTopicPartitions 0..=0 alone describe_topic_partitions;
 }
 

@@ -22,10 +22,6 @@ use super::quorum::{ControllerEndpoint, QuorumImage};
 use super::records::AbortTransactionRecord;
 use super::snapshot::{self, SnapshotId, quorum_records};
 
-/// A snapshot is written when the log has grown by so much since the last one
-/// (`metadata.log.max.record.bytes.between.snapshots`).
-pub const SNAPSHOT_AFTER_BYTES: u64 = 20 << 20;
-
 /// One step of the catalog: what to append to its log, and what it then is.
 #[derive(Clone, Debug)]
 pub struct Prepared {
@@ -87,6 +83,8 @@ pub struct Catalog {
     /// With all that is prepared.
     prepared: Arc<CatalogImage>,
     bytes_since_snapshot: u64,
+    /// A snapshot is written when the log has grown by so much since the last one.
+    snapshot_after_bytes: u64,
     snapshot_running: bool,
     /// Part of a step is in the log, and the rest of it is not: what follows would not stand where it belongs.
     broken: bool,
@@ -119,6 +117,7 @@ impl Catalog {
             committed: Arc::clone(&image),
             prepared: image,
             bytes_since_snapshot,
+            snapshot_after_bytes: options.snapshot_after_bytes,
             snapshot_running: false,
             broken: false,
         }
@@ -227,7 +226,16 @@ impl Catalog {
     /// A snapshot to write now, if the log has grown by enough since the last one and none is being written.
     /// [`snapshot_ended`](Catalog::snapshot_ended) is to be called when it is done.
     pub fn snapshot_due(&mut self) -> Option<SnapshotJob> {
-        let due = self.bytes_since_snapshot >= SNAPSHOT_AFTER_BYTES && !self.snapshot_running;
+        self.snapshot_after(self.snapshot_after_bytes)
+    }
+
+    /// As [`snapshot_due`](Catalog::snapshot_due), if the log has grown at all.
+    pub fn snapshot_of_changes(&mut self) -> Option<SnapshotJob> {
+        self.snapshot_after(1)
+    }
+
+    fn snapshot_after(&mut self, bytes: u64) -> Option<SnapshotJob> {
+        let due = self.bytes_since_snapshot >= bytes && !self.snapshot_running;
         due.then(|| {
             self.snapshot_running = true;
             self.bytes_since_snapshot = 0;

@@ -7,6 +7,7 @@ pub const METADATA_VERSION: &str = "metadata.version";
 pub const KRAFT_VERSION: &str = "kraft.version";
 /// KIP-966's. Where it is on, Kafka leaves partitions at a clean stop with no leader and us in their ELR.
 pub const ELIGIBLE_LEADER_REPLICAS_VERSION: &str = "eligible.leader.replicas.version";
+/// The protocol of KIP-848.
 pub const GROUP_VERSION: &str = "group.version";
 pub const TRANSACTION_VERSION: &str = "transaction.version";
 pub const SHARE_VERSION: &str = "share.version";
@@ -71,11 +72,12 @@ pub struct SupportedFeature {
     pub max: i16,
 }
 
-/// What the catalog itself supports; `server` adds the features that work in the broker.
-pub const CATALOG_FEATURES: [SupportedFeature; 3] = [
+/// What the catalog and the broker support.
+pub const CATALOG_FEATURES: [SupportedFeature; 4] = [
     SupportedFeature { name: METADATA_VERSION, min: METADATA_VERSION_MIN, max: METADATA_VERSION_MAX },
     SupportedFeature { name: KRAFT_VERSION, min: 0, max: 1 },
     SupportedFeature { name: ELIGIBLE_LEADER_REPLICAS_VERSION, min: 0, max: 1 },
+    SupportedFeature { name: GROUP_VERSION, min: 0, max: 1 },
 ];
 
 /// What a new catalog has on besides `metadata.version`: what Apache Kafka 4.3.1's `kafka-storage format` writes, in

@@ -33,6 +33,8 @@ pub struct CatalogOptions {
     pub features: Vec<(&'static str, i16)>,
     /// The broker's `min.insync.replicas`.
     pub min_insync_replicas: i32,
+    /// `metadata.log.max.record.bytes.between.snapshots`.
+    pub snapshot_after_bytes: u64,
     /// How the directory was left.
     pub dir_state: DirState,
     /// Cut the log at damage instead of refusing to start.

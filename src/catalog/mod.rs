@@ -42,7 +42,7 @@ mod tests;
 mod topic;
 pub mod topic_name;
 
-pub use catalog::{Catalog, CatalogBatch, Prepared, SNAPSHOT_AFTER_BYTES, SnapshotJob};
+pub use catalog::{Catalog, CatalogBatch, Prepared, SnapshotJob};
 pub use change::CatalogChange;
 pub use error::{ApplyError, CatalogError, CommandError, RecordDecodeError};
 pub use image::{CatalogImage, ConfigMap, Identity, ImagePosition, ResourceType};

@@ -5,18 +5,23 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
 
-use crate::config::keys::{Effect, Key, broker_keys, topic_keys};
+use crate::config::keys::{Effect, Key, broker_keys, group_keys, topic_keys};
 
 /// The keys to list.
 pub struct Keys {
     broker: Vec<&'static Key>,
     topic: Vec<&'static Key>,
+    group: Vec<&'static Key>,
 }
 
 impl Keys {
     pub fn matching(filter: Option<&str>) -> Keys {
         let is_listed = |key: &&Key| !key.internal && filter.is_none_or(|part| key.name.contains(part));
-        Keys { broker: broker_keys().filter(is_listed).collect(), topic: topic_keys().filter(is_listed).collect() }
+        Keys {
+            broker: broker_keys().filter(is_listed).collect(),
+            topic: topic_keys().filter(is_listed).collect(),
+            group: group_keys().filter(is_listed).collect(),
+        }
     }
 
     /// For a terminal or for grep: one line a key, and with `docs` what it does below.
@@ -24,7 +29,8 @@ impl Keys {
         let paint = |style: Style| if color { style } else { Style::new() };
         let (bold, dim) = (paint(Style::new().bold()), paint(AnsiColor::BrightBlack.on_default()));
         let mut out = String::new();
-        for (heading, keys) in [("Broker keys", &self.broker), ("Topic keys", &self.topic)] {
+        for (heading, keys) in [("Broker keys", &self.broker), ("Topic keys", &self.topic), ("Group keys", &self.group)]
+        {
             if keys.is_empty() {
                 continue;
             }
@@ -56,8 +62,9 @@ impl Keys {
     }
 
     pub fn json(&self) -> String {
-        let all =
-            self.broker.iter().map(|key| row(key, "broker")).chain(self.topic.iter().map(|key| row(key, "topic")));
+        let all = [("broker", &self.broker), ("topic", &self.topic), ("group", &self.group)]
+            .into_iter()
+            .flat_map(|(of, keys)| keys.iter().map(move |key| row(key, of)));
         let mut text = serde_json::to_string_pretty(&all.collect::<Vec<_>>()).expect("plain values are JSON");
         text.push('\n');
         text
@@ -67,13 +74,14 @@ impl Keys {
     pub fn markdown(&self) -> String {
         let mut out = String::new();
         let works = |key: &&&Key| key.effect == Effect::Works;
-        let sections: [(&str, Vec<&Key>); 3] = [
+        let sections: [(&str, Vec<&Key>); 4] = [
             ("Keys of Corelane", self.broker.iter().filter(works).filter(|key| key.is_ours()).copied().collect()),
             (
                 "Keys of Kafka that work",
                 self.broker.iter().filter(works).filter(|key| !key.is_ours()).copied().collect(),
             ),
             ("Keys of topics that work", self.topic.iter().filter(works).copied().collect()),
+            ("Keys of groups that work", self.group.iter().filter(works).copied().collect()),
         ];
         for (heading, keys) in sections {
             if keys.is_empty() {
@@ -175,7 +183,7 @@ mod tests {
     fn every_listed_key_is_in_every_form() {
         let keys = Keys::matching(None);
         let (table, json, markdown) = (keys.table(false, false), keys.json(), keys.markdown());
-        for key in keys.broker.iter().chain(&keys.topic) {
+        for key in keys.broker.iter().chain(&keys.topic).chain(&keys.group) {
             assert!(table.contains(key.name) && json.contains(key.name), "{}", key.name);
         }
         for key in &keys.broker {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::groups::groups;
+use super::groups::{check_group_bounds, groups};
 use super::keys::items;
 use super::{ConfigError, ControllerListener, GroupsConfig, HostPort, Listener, Settings, TopicConfig};
 use crate::limits;
@@ -234,8 +234,6 @@ pub struct CatalogConfig {
     pub snapshot_after_bytes: u64,
     /// `metadata.log.max.snapshot.interval.ms`; none for no snapshots by time.
     pub snapshot_interval: Option<Duration>,
-    /// `metadata.log.segment.bytes`.
-    pub segment_bytes: u32,
 }
 
 /// How the log of what happens is written.
@@ -299,6 +297,7 @@ impl BrokerConfig {
         };
         check_roles(&config.settings)?;
         TopicConfig::broker_default(&config.settings)?;
+        check_group_bounds(&config.settings)?;
         Ok(config)
     }
 
@@ -313,7 +312,7 @@ impl BrokerConfig {
     ) -> Result<BrokerConfig, ConfigError> {
         let settings = self.settings.with_dynamic(default, broker);
         TopicConfig::broker_default(&settings)?;
-        Ok(BrokerConfig { settings, ..self.clone() })
+        Ok(BrokerConfig { groups: groups(&settings), settings, ..self.clone() })
     }
 
     /// The text of every key with its origin.
@@ -453,7 +452,6 @@ fn catalog(settings: &Settings) -> CatalogConfig {
     CatalogConfig {
         snapshot_after_bytes: settings.integer("metadata.log.max.record.bytes.between.snapshots").unsigned_abs(),
         snapshot_interval: (!snapshot_interval.is_zero()).then_some(snapshot_interval),
-        segment_bytes: settings.integer("metadata.log.segment.bytes") as u32,
     }
 }
 

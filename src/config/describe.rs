@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::keys::{Key, broker_keys, synonyms, topic_keys};
+use super::keys::{Key, broker_keys, group_keys, synonyms, topic_keys};
 use super::topic::inherited;
-use super::{BrokerConfig, Settings, validate_topic_config};
+use super::{BrokerConfig, Settings, validate_group_config, validate_topic_config};
 
 /// Where a value comes from, by the number DescribeConfigs gives it (`ConfigSource`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,7 @@ pub enum ConfigSource {
     DynamicDefaultBrokerConfig = 3,
     StaticBrokerConfig = 4,
     DefaultConfig = 5,
+    GroupConfig = 8,
 }
 
 /// One key of an answer.
@@ -73,6 +74,28 @@ impl BrokerConfig {
             if stored.is_some() {
                 let value = shown(key, stored.clone());
                 synonyms.insert(0, ConfigSynonym { name: key.name, value, source: ConfigSource::TopicConfig });
+            }
+            row(key, stored.or_else(|| inherited(settings, key)), synonyms, false)
+        })
+    }
+
+    /// The rows of a group with these values of its own, by name: all of them, or those that `wanted` names.
+    pub fn describe_group(&self, own: &BTreeMap<String, String>, wanted: Option<&[&str]>) -> Vec<ConfigRow> {
+        let settings = self.settings();
+        rows(group_keys(), wanted, |key| {
+            let stored = own.get(key.name).and_then(|value| validate_group_config(key.name, value).ok());
+            let mut synonyms = match key.broker_key.and_then(super::keys::broker_key) {
+                Some(broker) => broker_synonyms(settings, broker),
+                // Unlike a topic's, the default of a key that only groups have is one of its synonyms.
+                None => vec![ConfigSynonym {
+                    name: key.name,
+                    value: key.default.map(str::to_owned),
+                    source: ConfigSource::DefaultConfig,
+                }],
+            };
+            if stored.is_some() {
+                let source = ConfigSource::GroupConfig;
+                synonyms.insert(0, ConfigSynonym { name: key.name, value: stored.clone(), source });
             }
             row(key, stored.or_else(|| inherited(settings, key)), synonyms, false)
         })

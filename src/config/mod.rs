@@ -13,6 +13,7 @@ mod broker;
 mod describe;
 mod error;
 mod groups;
+mod iso_duration;
 pub mod keys;
 mod listeners;
 pub mod profiles;
@@ -27,7 +28,11 @@ pub use broker::{
 };
 pub use describe::{ConfigRow, ConfigSource, ConfigSynonym};
 pub use error::{ConfigError, ConfigNote};
-pub use groups::{ConsumerGroupsConfig, GroupsConfig, MigrationPolicy, groups as groups_config};
+pub use groups::{
+    ConsumerGroupsConfig, GroupConfigError, GroupsConfig, MigrationPolicy, check_group_bounds, check_group_config,
+    groups as groups_config, validate_group_config,
+};
+pub use iso_duration::{fraction_ms, iso_duration_ms};
 pub use listeners::{ControllerListener, HostPort, Listener};
 pub use settings::{Assignment, Origin, Setting, Settings, Sources};
 pub use topic::{TimestampType, TopicConfig, TopicConfigError, validate_topic_config};

@@ -88,7 +88,7 @@ impl GroupsPartition {
         let refused = match request {
             GroupRequest::Join(request) => self.join(ticket, request, caller, ctx).err(),
             GroupRequest::Sync(request) => self.sync(ticket, request, caller, ctx).err(),
-            GroupRequest::Heartbeat(request) => self.heartbeat(ticket, request, caller, ctx).err(),
+            GroupRequest::Heartbeat(request) => self.heartbeat(ticket, request, ctx).err(),
             GroupRequest::Leave(request) => self.leave(ticket, request, caller, ctx).err(),
             GroupRequest::ConsumerHeartbeat(request) => {
                 if let Err(refusal) = self.consumer_heartbeat(ticket, request, caller, ctx) {
@@ -141,7 +141,7 @@ impl GroupsPartition {
         check_sync(request, caller.api_version)?;
         let held = self.groups.get_mut(&*request.group_id).filter(|held| !held.group.is_empty());
         match &mut held.ok_or(ErrorCode::UnknownMemberId)?.group {
-            Group::Classic(group) => group.sync(ticket, request, caller, ctx),
+            Group::Classic(group) => group.sync(ticket, request, ctx),
             Group::Consumer(group) => group.sync(ticket, request, ctx),
         }
         Ok(())
@@ -151,12 +151,11 @@ impl GroupsPartition {
         &mut self,
         ticket: Ticket,
         request: &HeartbeatRequest,
-        caller: Caller<'_>,
         ctx: &mut GroupContext<'_>,
     ) -> Result<(), ErrorCode> {
         check_group_id(&request.group_id)?;
         match &mut self.groups.get_mut(&*request.group_id).ok_or(ErrorCode::UnknownMemberId)?.group {
-            Group::Classic(group) => group.heartbeat(ticket, request, caller, ctx),
+            Group::Classic(group) => group.heartbeat(ticket, request, ctx),
             Group::Consumer(group) => group.classic_heartbeat(ticket, request, ctx),
         }
         Ok(())

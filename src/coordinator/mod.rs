@@ -18,8 +18,8 @@ mod tests;
 
 pub use batches::{one_batch, several_batches};
 pub use classic::{
-    CONSUMER_PROTOCOL_TYPE, ClassicGroup, ClassicMember, ClassicState, OffsetExpiry, check_group_id, check_join,
-    check_sync, heartbeat_answer, leave_answer, leave_unknown_group, leaving, refuse_join, refuse_leave, refuse_sync,
+    ClassicGroup, ClassicMember, ClassicState, OffsetExpiry, check_group_id, check_join, check_sync, heartbeat_answer,
+    leave_answer, leave_unknown_group, leaving, refuse_join, refuse_sync,
 };
 pub use groups::{FetchCaller, GroupRequest, GroupsPartition, RequestKind};
 pub use machine::{Caller, Effects, GroupAnswer, GroupContext, GroupLogRecord, GroupWorld, Ticket};

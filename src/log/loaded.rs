@@ -44,6 +44,31 @@ pub struct LoadOptions {
 }
 
 impl LoadOptions {
+    /// Of a partition that is to be made: there is nothing of it yet, or no more than a crash left of making it.
+    pub fn of_new(
+        dir: PathBuf,
+        topic_partition: TopicPartition,
+        topic_id: TopicId,
+        config: LogConfig,
+        now_ms: i64,
+    ) -> LoadOptions {
+        LoadOptions {
+            dir,
+            topic_partition,
+            topic_id,
+            config,
+            clean: true,
+            recovery_point: Offset::ZERO,
+            flushed_offset: Offset::ZERO,
+            log_start_offset: Offset::ZERO,
+            leader_epoch: LeaderEpoch(i32::MAX),
+            adopted: false,
+            commit_reach_bytes: 0,
+            accept_damage: false,
+            now_ms,
+        }
+    }
+
     /// Below this offset nothing can be torn: what is missing was flushed once.
     pub(super) fn flushed_below(&self) -> Offset {
         self.recovery_point.max(self.flushed_offset)

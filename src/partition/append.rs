@@ -160,21 +160,9 @@ mod tests {
         let runtime = Runtime::new(&RuntimeOptions::default()).unwrap();
         let _session = disk.watch();
         runtime.block_on(async {
-            let options = LoadOptions {
-                dir: root.path().join("t-0"),
-                topic_partition: TopicPartition { topic: Arc::from("t"), partition: 0 },
-                topic_id: KafkaUuid([7; 16]),
-                config: LogConfig::default(),
-                clean: true,
-                recovery_point: Offset(0),
-                flushed_offset: Offset(0),
-                log_start_offset: Offset(0),
-                leader_epoch: LeaderEpoch(0),
-                adopted: false,
-                commit_reach_bytes: u64::MAX,
-                accept_damage: false,
-                now_ms: 1_000_000,
-            };
+            let name = TopicPartition { topic: Arc::from("t"), partition: 0 };
+            let dir = root.path().join("t-0");
+            let options = LoadOptions::of_new(dir, name, KafkaUuid([7; 16]), LogConfig::default(), 1_000_000);
             let shard_options =
                 LogShardOptions { io: log::IoMode::Buffered, flush_acks: FlushAcks::All, ..LogShardOptions::default() };
             let shard = LogShard::new(shard_options);

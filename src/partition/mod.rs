@@ -74,6 +74,11 @@ impl Partition {
         Rc::clone(&self.config.borrow())
     }
 
+    /// Forgets producers that have been idle for so long (`producer.id.expiration.ms`).
+    pub fn forget_idle_producers(&self, now_ms: i64, expiration_ms: i64) {
+        self.producers.borrow_mut().remove_expired(now_ms, expiration_ms);
+    }
+
     pub fn set_config(&self, config: Rc<TopicConfig>) {
         *self.config.borrow_mut() = config;
     }

@@ -113,6 +113,7 @@ fn catalog_options(start: &Start, dir_state: DirState) -> CatalogOptions {
         shard_count: config.shards as u16,
         features: FORMAT_LEVELS.to_vec(),
         min_insync_replicas: config.settings().integer("min.insync.replicas") as i32,
+        snapshot_after_bytes: config.catalog.snapshot_after_bytes,
         dir_state,
         accept_damage: false,
         now_ms: clock::wall_ms(),

@@ -132,6 +132,9 @@ pub fn run(
         let controller = controller.map(|(controller, _)| controller);
         if let Some(controller) = &controller {
             shard.set_controller(Rc::clone(controller));
+            if let Some(interval) = seed.config.catalog.snapshot_interval {
+                drop(runtime::spawn(Rc::clone(controller).keep_snapshots(interval)));
+            }
         }
         for log in seed.share.logs {
             shard.open(log);
@@ -144,6 +147,7 @@ pub fn run(
         drop(runtime::spawn(keep_checkpoints(Rc::clone(&shard), Arc::clone(&metrics))));
         drop(runtime::spawn(Rc::clone(&shard).keep_retention()));
         drop(runtime::spawn(Rc::clone(&shard).keep_offsets_retention()));
+        drop(runtime::spawn(Rc::clone(&shard).keep_producers()));
 
         let api = Api::new(Rc::clone(&shard), Arc::clone(&seed.addresses));
         let doors = seed.doors.iter().map(|(_, door)| *door).collect();

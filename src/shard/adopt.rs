@@ -10,7 +10,7 @@ use crate::log::{
 };
 use crate::partition::Partition;
 use crate::runtime;
-use crate::types::{LeaderEpoch, Offset, PartitionId, TopicPartition};
+use crate::types::{PartitionId, TopicPartition};
 
 use super::Shard;
 use super::cluster_view::ClusterView;
@@ -40,21 +40,9 @@ impl Shard {
                 let id = PartitionId { topic_id: topic.id, partition };
                 if view.shard_of(id) == Some(self.id) && !self.is_open(id) {
                     let topic_partition = TopicPartition { topic: Arc::clone(&topic.name), partition };
-                    wanted.push(LoadOptions {
-                        dir: self.config.directory.join(topic_partition.to_string()),
-                        config: log_config(&view, &topic.name),
-                        topic_partition,
-                        topic_id: topic.id,
-                        clean: true,
-                        recovery_point: Offset::ZERO,
-                        flushed_offset: Offset(0),
-                        log_start_offset: Offset::ZERO,
-                        leader_epoch: LeaderEpoch(i32::MAX),
-                        adopted: false,
-                        commit_reach_bytes: 0,
-                        accept_damage: false,
-                        now_ms,
-                    });
+                    let dir = self.config.directory.join(topic_partition.to_string());
+                    let config = log_config(&view, &topic.name);
+                    wanted.push(LoadOptions::of_new(dir, topic_partition, topic.id, config, now_ms));
                 }
             }
         }

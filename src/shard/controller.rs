@@ -9,12 +9,14 @@ mod alter_configs;
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::catalog::commands::{
     self, CreatedTopic, ManualAssignment, NewPartitions, NewTopic, PlacingRules, Registration, TopicRef,
 };
 use crate::catalog::{
     Catalog, CatalogChange, CatalogError, CatalogImage, CommandError, LastRun, MetadataRecord, Placement, Prepared,
+    SnapshotJob,
 };
 use crate::error_code::ErrorCode;
 use crate::log::{AppendBatch, Claim, DiskLevel, FULL_TRIES_MAX, Log, LogError, wait_for_room, with_room};
@@ -395,7 +397,8 @@ impl Controller {
         let prepared = self.catalog.borrow_mut().prepare(&records, runtime::wall_ms());
         let prepared = prepared.map_err(|error| NotWritten::Other(error.message))?;
         self.append_step(&prepared).await?;
-        self.write_snapshot_if_due();
+        let due = self.catalog.borrow_mut().snapshot_due();
+        self.write_snapshot(due);
         Ok(prepared.changes)
     }
 
@@ -437,9 +440,18 @@ impl Controller {
         self.log.wait_flushed(end_offset).await
     }
 
+    /// Writes a snapshot of what has changed every `interval` (`metadata.log.max.snapshot.interval.ms`). Never ends.
+    pub async fn keep_snapshots(self: Rc<Self>, interval: Duration) {
+        loop {
+            runtime::sleep(interval).await;
+            let due = self.catalog.borrow_mut().snapshot_of_changes();
+            self.write_snapshot(due);
+        }
+    }
+
     /// Bounds the catalog's log: a snapshot now and then, written off the shard.
-    fn write_snapshot_if_due(&self) {
-        let Some(job) = self.catalog.borrow_mut().snapshot_due() else { return };
+    fn write_snapshot(&self, job: Option<SnapshotJob>) {
+        let Some(job) = job else { return };
         let this = self.this.clone();
         drop(runtime::spawn(async move {
             let result = runtime::offload(move || job.run()).await;

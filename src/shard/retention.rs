@@ -28,6 +28,23 @@ impl Shard {
         }
     }
 
+    /// Forgets idle producers every `producer.id.expiration.check.interval.ms`. Never ends.
+    pub async fn keep_producers(self: Rc<Self>) {
+        let expiration_ms = self.config.log.producer_id_expiration.as_millis() as i64;
+        loop {
+            runtime::sleep(self.config.log.producer_id_expiration_check_interval).await;
+            let ids: Vec<PartitionId> = self.partitions.borrow().keys().copied().collect();
+            for (at, id) in ids.into_iter().enumerate() {
+                if at % PARTITIONS_PER_TURN == 0 {
+                    runtime::yield_now().await;
+                }
+                if let Some(partition) = self.partition(id) {
+                    partition.forget_idle_producers(runtime::wall_ms(), expiration_ms);
+                }
+            }
+        }
+    }
+
     async fn apply_retention(self: &Rc<Self>) {
         let ids: Vec<PartitionId> = self.partitions.borrow().keys().copied().collect();
         let mut from_the_future: Option<(Rc<Partition>, usize)> = None;

@@ -8,8 +8,10 @@ use crate::catalog::image::{CatalogImage, ConfigMap, ResourceType};
 use crate::catalog::metadata_record::MetadataRecord;
 use crate::catalog::records::ConfigRecord;
 use crate::catalog::topic_name;
-use crate::config::keys::{Effect, Key, Kind, Scope, broker_key, items, topic_key};
-use crate::config::{Settings, TopicConfig, validate_topic_config};
+use crate::config::keys::{Effect, Key, Kind, Scope, broker_key, group_key, items, topic_key};
+use crate::config::{
+    Settings, TopicConfig, check_group_bounds, check_group_config, validate_group_config, validate_topic_config,
+};
 use crate::error_code::ErrorCode;
 
 /// Kafka's bound of what is stored of one value, against a list that grows with every APPEND.
@@ -161,7 +163,9 @@ fn check_target(image: &CatalogImage, target: ConfigTarget<'_>) -> Result<(), Co
         },
         ResourceType::BROKER_LOGGER => Err(invalid_request("Log levels cannot be changed while the broker runs.")),
         ResourceType::CLIENT_METRICS => Err(invalid_request("Client metrics cannot be configured yet.")),
-        ResourceType::GROUP => Err(invalid_request("Groups cannot be configured yet.")),
+        // Whether there is such a group is not asked: it may come later, and what it is given stays when it goes.
+        ResourceType::GROUP if name.is_empty() => Err(invalid_request("Default group resources are not allowed.")),
+        ResourceType::GROUP => Ok(()),
         ResourceType(other) => Err(invalid_request(format!("Unknown resource type {other}"))),
     }
 }
@@ -238,15 +242,16 @@ fn edit_list(present: &str, op: ConfigOp, given: &str) -> String {
 }
 
 fn inherited(settings: &Settings, target: ConfigTarget<'_>, key: &str) -> Option<String> {
-    let broker = match target.resource_type {
-        ResourceType::TOPIC => topic_key(key)?.broker_key.unwrap_or(key),
-        _ => key,
-    };
+    let broker = known_key(target, key)?.broker_key.unwrap_or(key);
     settings.get(broker).map(str::to_owned)
 }
 
 fn known_key(target: ConfigTarget<'_>, key: &str) -> Option<&'static Key> {
-    if target.resource_type == ResourceType::TOPIC { topic_key(key) } else { broker_key(key) }
+    match target.resource_type {
+        ResourceType::TOPIC => topic_key(key),
+        ResourceType::GROUP => group_key(key),
+        _ => broker_key(key),
+    }
 }
 
 /// The canonical text of a value.
@@ -256,8 +261,12 @@ fn check_value(target: ConfigTarget<'_>, key: &str, value: &str) -> Result<Strin
             "The configuration value of {key} cannot be longer than {VALUE_BYTES_MAX}"
         )));
     }
-    if target.resource_type == ResourceType::TOPIC {
-        return check_topic_value(key, value);
+    match target.resource_type {
+        ResourceType::TOPIC => return check_topic_value(key, value),
+        ResourceType::GROUP => {
+            return validate_group_config(key, value).map_err(|error| invalid_config(error.to_string()));
+        }
+        _ => {}
     }
     let known = broker_key(key).ok_or_else(|| invalid_config(format!("Unknown broker config name: {key}")))?;
     // Kafka's code for a broker's bad value, unlike a topic's (KAFKA-13609).
@@ -287,8 +296,13 @@ fn check_together(
     before: &ConfigMap,
     after: &ConfigMap,
 ) -> Result<(), CommandError> {
-    if target.resource_type != ResourceType::BROKER {
-        return check_resolved(settings, after);
+    let texts = after.iter().map(|(key, value)| (&**key, &**value));
+    match target.resource_type {
+        ResourceType::BROKER => {}
+        ResourceType::GROUP => {
+            return check_group_config(settings, texts).map_err(|error| invalid_config(error.to_string()));
+        }
+        _ => return check_resolved(settings, after),
     }
     if image.feature(ELIGIBLE_LEADER_REPLICAS_VERSION) > 0 {
         // Kafka, when it has the directory, reckons with one number for all brokers (KIP-966).
@@ -304,9 +318,9 @@ fn check_together(
     let [default, broker] = image.broker_configs().map(|layer| layer.map(|map| &**map));
     let layers = if target.name.is_empty() { [Some(after), broker] } else { [default, Some(after)] };
     let [default, broker] = layers.map(|layer| layer.into_iter().flatten().map(|(key, value)| (&**key, &**value)));
-    TopicConfig::resolve(&settings.with_dynamic(default, broker), [])
-        .map(|_| ())
-        .map_err(|error| invalid_request(error.to_string()))
+    let settings = settings.with_dynamic(default, broker);
+    TopicConfig::resolve(&settings, []).map_err(|error| invalid_request(error.to_string()))?;
+    check_group_bounds(&settings).map_err(|error| invalid_request(error.to_string()))
 }
 
 pub(super) fn config_record(resource_type: ResourceType, name: &str, key: &str, value: Option<&str>) -> ConfigRecord {

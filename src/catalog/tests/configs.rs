@@ -138,7 +138,8 @@ fn resources_that_are_not_there_are_refused_as_in_kafka() {
     assert_eq!(refused(ResourceType::BROKER, "2"), request("Unexpected broker id, expected 1, but received 2"));
     assert_eq!(refused(ResourceType::BROKER, "x"), request("Node id must be an integer, but it is: x"));
     assert_eq!(refused(ResourceType(77), "a"), request("Unknown resource type 77"));
-    for not_here in [ResourceType::BROKER_LOGGER, ResourceType::CLIENT_METRICS, ResourceType::GROUP] {
+    assert_eq!(refused(ResourceType::GROUP, ""), request("Default group resources are not allowed."));
+    for not_here in [ResourceType::BROKER_LOGGER, ResourceType::CLIENT_METRICS] {
         assert_eq!(refused(not_here, "1").0, ErrorCode::InvalidRequest);
     }
 }
@@ -197,4 +198,44 @@ fn with_eligible_leader_replicas_there_is_one_number_of_replicas_in_sync() {
     assert_eq!(refused(ALL, &[delete("min.insync.replicas")]), ErrorCode::InvalidConfig);
     assert_eq!(refusal(replace(&image, ALL, &[])).0, ErrorCode::InvalidConfig);
     assert_eq!(texts(change(&image, ALL, &[set("log.retention.ms", "5")])), ["log.retention.ms=5"]);
+}
+
+#[test]
+fn groups_take_what_is_within_the_brokers_bounds() {
+    const G: (ResourceType, &str) = (ResourceType::GROUP, "g ü/\n");
+    const SESSION: &str = "consumer.session.timeout.ms";
+    let mut image = configured();
+    let config = |text: &str| (ErrorCode::InvalidConfig, text.to_owned());
+    let refused = |image: &CatalogImage, changes: &[ConfigChange<'_>]| refusal(change(image, G, changes));
+    assert_eq!(texts(change(&image, G, &[set(SESSION, " 52000 ")])), ["consumer.session.timeout.ms=52000"]);
+    take(&mut image, G, set(SESSION, "50000"));
+    assert_eq!(image.config(G.0, G.1).and_then(|map| map.get(SESSION)).map(|value| &**value), Some("50000"));
+    assert_eq!(image.configured(ResourceType::GROUP).map(|name| &**name).collect::<Vec<_>>(), [G.1]);
+    assert_eq!(refused(&image, &[set("retention.ms", "5")]), config("Unknown group config name: retention.ms"));
+    assert_eq!(
+        refused(&image, &[set(SESSION, "44999")]),
+        config("consumer.session.timeout.ms must be greater than or equal to group.consumer.min.session.timeout.ms")
+    );
+    assert_eq!(refused(&image, &[set(SESSION, "soon")]).0, ErrorCode::InvalidConfig);
+    assert_eq!(
+        refused(&image, &[append(SESSION, "5")]),
+        config("Can't APPEND to key consumer.session.timeout.ms because its type is not LIST.")
+    );
+    // What the group has besides counts, and all or nothing of it is taken.
+    let both = [set("consumer.heartbeat.interval.ms", "6000"), set(SESSION, "60001")];
+    assert_eq!(refused(&image, &both).0, ErrorCode::InvalidConfig);
+    assert_eq!(texts(change(&image, G, &[delete("no.such.key")])), [""; 0]);
+    assert_eq!(texts(replace(&image, G, &[("consumer.heartbeat.interval.ms", Some("6000"))])).len(), 2);
+    take(&mut image, G, delete(SESSION));
+    assert_eq!(image.configured(ResourceType::GROUP).count(), 0);
+}
+
+#[test]
+fn the_time_between_assignments_changes_while_brokers_run() {
+    const KEY: &str = "group.consumer.assignment.interval.ms";
+    let image = configured();
+    assert_eq!(texts(change(&image, ALL, &[set(KEY, "1234")])), ["group.consumer.assignment.interval.ms=1234"]);
+    for wrong in ["15001", "-1"] {
+        assert_eq!(refusal(change(&image, ALL, &[set(KEY, wrong)])).0, ErrorCode::InvalidRequest, "{wrong}");
+    }
 }

@@ -32,20 +32,13 @@ fn makes_a_directory_for_kafka() {
     for topic in image.topics() {
         for (index, partition) in topic.partitions.iter().enumerate() {
             let topic_partition = TopicPartition { topic: Arc::clone(&topic.name), partition: index as i32 };
+            let dir = log_dir.join(topic_partition.to_string());
             let loaded = log::load(&LoadOptions {
-                dir: log_dir.join(topic_partition.to_string()),
-                topic_partition,
-                topic_id: topic.id,
-                config: LogConfig::default(),
                 clean: state.clean,
-                recovery_point: Offset::ZERO,
-                flushed_offset: Offset(0),
-                log_start_offset: Offset::ZERO,
                 leader_epoch: partition.leader_epoch,
                 adopted: state.adopted,
                 commit_reach_bytes: u64::MAX,
-                accept_damage: false,
-                now_ms: super::NOW,
+                ..LoadOptions::of_new(dir, topic_partition, topic.id, LogConfig::default(), super::NOW)
             })
             .expect("the partition loads");
             println!(

@@ -200,6 +200,11 @@ fn a_step_past_one_batch_is_a_transaction() {
     assert_eq!(loaded.catalog.image().topic_count(), 0);
     let step = loaded.catalog.prepare(&records, NOW).expect("it fits");
     log.commit(&mut loaded.catalog, &step);
+    // Time is over for any change.
+    let by_time = loaded.catalog.snapshot_of_changes().expect("omega came since").run();
+    let taken_at = loaded.catalog.image().position().end_offset;
+    assert_eq!(loaded.catalog.snapshot_ended(&by_time), Some(taken_at));
+    assert!(loaded.catalog.snapshot_of_changes().is_none(), "nothing has changed since");
     let whole = contents(loaded.catalog.image());
     drop(loaded);
     let (loaded, _) = load(dir.path(), CLEAN);

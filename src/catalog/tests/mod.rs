@@ -68,6 +68,7 @@ fn options(log_dir: &Path, dir_state: DirState) -> CatalogOptions {
         shard_count: 4,
         features: super::features::FORMAT_LEVELS.to_vec(),
         min_insync_replicas: 1,
+        snapshot_after_bytes: 20 << 20,
         dir_state,
         accept_damage: false,
         now_ms: NOW,

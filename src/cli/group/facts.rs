@@ -3,16 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::{Bytes, BytesMut};
-
 use crate::error_code::ErrorCode;
 use crate::protocol::consumer_group_describe::{DescribedAssignment, DescribedConsumerGroup};
 use crate::protocol::describe_groups::DescribedGroup;
 use crate::protocol::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
 use crate::protocol::offset_fetch::OffsetFetchRequestGroup;
 use crate::protocol::{
-    ConsumerGroupDescribeRequest, DecodeError, DescribeGroupsRequest, ListOffsetsRequest, OffsetFetchRequest, Reader,
-    Str,
+    CONSUMER_PROTOCOL_TYPE, ConsumerGroupDescribeRequest, ConsumerProtocolAssignment, ConsumerProtocolSubscription,
+    DescribeGroupsRequest, ListOffsetsRequest, OffsetFetchRequest, Str,
 };
 
 use super::cluster::{Cluster, Node, Partitions};
@@ -157,7 +155,7 @@ fn places(assignment: &DescribedAssignment) -> BTreeSet<Place> {
 }
 
 fn of_classic_group(id: &str, found: &DescribedGroup, coordinator: Node) -> Group {
-    let is_consumer = found.protocol_type.as_str() == "consumer";
+    let is_consumer = found.protocol_type.as_str() == CONSUMER_PROTOCOL_TYPE;
     let members = found.members.iter().map(|member| Member {
         id: member.member_id.to_string(),
         instance_id: text(member.group_instance_id.as_ref()),
@@ -166,9 +164,9 @@ fn of_classic_group(id: &str, found: &DescribedGroup, coordinator: Node) -> Grou
         epoch: None,
         protocol: None,
         // What other kinds of members say of themselves is nobody else's business.
-        subscribed: if is_consumer { subscription(&member.member_metadata).unwrap_or_default() } else { Vec::new() },
+        subscribed: if is_consumer { subscription(&member.member_metadata) } else { Vec::new() },
         subscribed_regex: None,
-        assigned: if is_consumer { assignment(&member.member_assignment).unwrap_or_default() } else { BTreeSet::new() },
+        assigned: if is_consumer { assignment(&member.member_assignment) } else { BTreeSet::new() },
         target: None,
     });
     Group {
@@ -183,35 +181,16 @@ fn of_classic_group(id: &str, found: &DescribedGroup, coordinator: Node) -> Grou
     }
 }
 
-/// The topics at the head of a `ConsumerProtocolSubscription`: version i16, then an array of names.
-fn subscription(bytes: &Bytes) -> Result<Vec<String>, DecodeError> {
-    let mut reader = Reader::new(BytesMut::from(&bytes[..]));
-    let mut topics = Vec::new();
-    if reader.is_empty() {
-        return Ok(topics);
-    }
-    reader.i16()?;
-    for _ in 0..reader.i32()? {
-        topics.push(reader.string(false)?.to_string());
-    }
-    Ok(topics)
+fn subscription(metadata: &[u8]) -> Vec<String> {
+    let read = ConsumerProtocolSubscription::read(metadata).unwrap_or_default();
+    read.topics.iter().map(ToString::to_string).collect()
 }
 
-/// The head of a `ConsumerProtocolAssignment`: version i16, then an array of names with partitions.
-fn assignment(bytes: &Bytes) -> Result<BTreeSet<Place>, DecodeError> {
-    let mut reader = Reader::new(BytesMut::from(&bytes[..]));
-    let mut places = BTreeSet::new();
-    if reader.is_empty() {
-        return Ok(places);
-    }
-    reader.i16()?;
-    for _ in 0..reader.i32()? {
-        let topic = reader.string(false)?.to_string();
-        for _ in 0..reader.i32()? {
-            places.insert((topic.clone(), reader.i32()?));
-        }
-    }
-    Ok(places)
+/// Nothing is no assignment.
+fn assignment(bytes: &[u8]) -> BTreeSet<Place> {
+    let read = ConsumerProtocolAssignment::read(bytes).unwrap_or_default();
+    let topics = read.assigned_partitions.iter();
+    topics.flat_map(|of| of.partitions.iter().map(|partition| (of.topic.to_string(), *partition))).collect()
 }
 
 /// All offsets that a group has committed.
@@ -329,27 +308,4 @@ pub fn by_topic<'a>(places: impl IntoIterator<Item = &'a Place>) -> Partitions {
         partitions.entry(topic.clone()).or_default().push(*partition);
     }
     partitions
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_the_java_client_puts_into_a_group_is_read() {
-        // Version 3 of the subscription: topics, user data, owned partitions, generation, rack.
-        let metadata =
-            Bytes::from_static(b"\0\x03\0\0\0\x02\0\x01a\0\x02bc\xff\xff\xff\xff\0\0\0\0\xff\xff\xff\xff\xff\xff");
-        assert_eq!(subscription(&metadata).expect("it is whole"), ["a", "bc"]);
-        let bytes = Bytes::from_static(b"\0\x03\0\0\0\x01\0\x01a\0\0\0\x02\0\0\0\x05\0\0\0\x07\xff\xff\xff\xff");
-        let places: Vec<_> = assignment(&bytes).expect("it is whole").into_iter().collect();
-        assert_eq!(places, [("a".to_owned(), 5), ("a".to_owned(), 7)]);
-        assert!(assignment(&Bytes::new()).expect("nothing is no assignment").is_empty());
-    }
-
-    #[test]
-    fn what_lies_about_its_length_is_no_assignment() {
-        assert!(assignment(&Bytes::from_static(b"\0\x03\x7f\xff\xff\xff\0\x01a")).is_err());
-        assert!(subscription(&Bytes::from_static(b"\0\x03\x7f\xff\xff\xff")).is_err());
-    }
 }

@@ -1,5 +1,7 @@
 //! Points in time and lengths of time as Kafka's tools take them: ISO 8601.
 
+use crate::config::{fraction_ms, iso_duration_ms};
+
 const DAY_MS: i64 = 86_400_000;
 
 /// `2026-11-21T15:30:00.000`, with `Z` or an offset such as `+02:00` behind; without one it is UTC, as for Kafka's
@@ -12,7 +14,7 @@ pub fn datetime(text: &str) -> Result<i64, String> {
 
 /// `P7DT2H30M5.5S`: days, hours, minutes and seconds, each of which may be left out. Milliseconds.
 pub fn duration(text: &str) -> Result<i64, String> {
-    parse_duration(text.trim()).ok_or_else(|| format!("{text} is no length of time such as P7D, PT2H30M or P1DT12H"))
+    iso_duration_ms(text.trim()).ok_or_else(|| format!("{text} is no length of time such as P7D, PT2H30M or P1DT12H"))
 }
 
 fn parse_datetime(text: &str) -> Option<i64> {
@@ -47,16 +49,8 @@ fn of_day(clock: &str) -> Option<i64> {
     if hours > 23 || minutes > 59 || seconds > 59 {
         return None;
     }
-    let fraction = fraction.map_or(Some(0), milliseconds)?;
+    let fraction = fraction.map_or(Some(0), fraction_ms)?;
     Some(((hours * 60 + minutes) * 60 + seconds) * 1000 + fraction)
-}
-
-/// The digits behind a point, as milliseconds; what is finer is cut off.
-fn milliseconds(fraction: &str) -> Option<i64> {
-    if fraction.is_empty() || fraction.len() > 9 || !fraction.bytes().all(|digit| digit.is_ascii_digit()) {
-        return None;
-    }
-    format!("{fraction:0<3}").get(..3)?.parse().ok()
 }
 
 /// The time of day, and by how much its zone is ahead of UTC.
@@ -74,41 +68,6 @@ fn split_zone(time: &str) -> Option<(&str, i64)> {
     };
     let ahead = (number(hours, 2)? * 60 + number(minutes, 2)?) * 60_000;
     Some((clock, if sign == "-" { -ahead } else { ahead }))
-}
-
-fn parse_duration(text: &str) -> Option<i64> {
-    let rest = text.strip_prefix(['P', 'p'])?;
-    let (days, time) = match rest.split_once(['T', 't']) {
-        Some((days, time)) if !time.is_empty() => (days, time),
-        Some(_) => return None,
-        None => (rest, ""),
-    };
-    if days.is_empty() && time.is_empty() {
-        return None;
-    }
-    let mut total: i64 = 0;
-    if !days.is_empty() {
-        let count: i64 = days.strip_suffix(['D', 'd'])?.parse().ok()?;
-        total = count.checked_mul(DAY_MS)?;
-    }
-    let mut rest = time;
-    let mut units = [('H', 3_600_000), ('M', 60_000), ('S', 1000)].into_iter();
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| c.is_ascii_alphabetic())?;
-        let (amount, unit) = (rest.get(..end)?, rest.get(end..=end)?.to_ascii_uppercase());
-        // Each at most once, in this order.
-        let (name, ms) = units.find(|(name, _)| unit.starts_with(*name))?;
-        let value = match amount.split_once('.') {
-            Some((whole, fraction)) if name == 'S' => {
-                whole.parse::<i64>().ok()?.checked_mul(1000)? + milliseconds(fraction)?
-            }
-            Some(_) => return None,
-            None => amount.parse::<i64>().ok()?.checked_mul(ms)?,
-        };
-        total = total.checked_add(value)?;
-        rest = rest.get(end + 1..)?;
-    }
-    (total >= 0).then_some(total)
 }
 
 fn number(text: &str, digits: usize) -> Option<i64> {

@@ -111,3 +111,26 @@ fn rows_come_by_name_with_their_documentation() {
     assert_eq!((read_only("num.io.threads"), read_only("max.connections")), (Some(true), Some(true)));
     assert_eq!(config("").describe_topic(&BTreeMap::new(), Some(&["no.such.key"])), []);
 }
+
+/// As Apache Kafka 4.3.1 answered.
+#[test]
+fn a_groups_value_stands_before_the_brokers() {
+    let config = config("group.consumer.session.timeout.ms=46000");
+    let session = Some(&["consumer.session.timeout.ms"][..]);
+    let of_broker = [
+        "StaticBrokerConfig:group.consumer.session.timeout.ms=46000".to_owned(),
+        "DefaultConfig:group.consumer.session.timeout.ms=45000".to_owned(),
+    ];
+    let row = one(config.describe_group(&BTreeMap::new(), session));
+    assert_eq!(shape(&row), (Some("46000"), ConfigSource::StaticBrokerConfig, of_broker.to_vec()));
+    assert_eq!((row.config_type, row.read_only, row.is_sensitive), (3, false, false));
+    let own = BTreeMap::from([("consumer.session.timeout.ms".to_owned(), "52000".to_owned())]);
+    let row = one(config.describe_group(&own, session));
+    let mut all = vec!["GroupConfig:consumer.session.timeout.ms=52000".to_owned()];
+    all.extend(of_broker);
+    assert_eq!(shape(&row), (Some("52000"), ConfigSource::GroupConfig, all));
+    assert_eq!(config.describe_group(&own, None).len(), 17);
+    let row = one(config.describe_group(&own, Some(&["share.auto.offset.reset"])));
+    let default = vec!["DefaultConfig:share.auto.offset.reset=latest".to_owned()];
+    assert_eq!(shape(&row), (Some("latest"), ConfigSource::DefaultConfig, default));
+}

@@ -75,10 +75,11 @@ keys! {CLUSTER:
     "metadata.log.dir" = null, TEXT, High, ReadOnly, Effect::Refused("the catalog lives in log.dirs");
     /// After how many bytes of catalog records a new catalog snapshot is written.
     "metadata.log.max.record.bytes.between.snapshots" = "20971520", LONG.at_least(1), High, ReadOnly;
-    /// After how many milliseconds changes that no snapshot holds get one; 0 turns this off.
+    /// How often changes of the catalog that no snapshot holds get one; 0 turns this off.
     "metadata.log.max.snapshot.interval.ms" = "3600000", LONG.at_least(0), High, ReadOnly;
     /// The size at which a segment of the catalog's log is rolled.
-    "metadata.log.segment.bytes" = "1073741824", INT.at_least(8_388_608), High, ReadOnly;
+    "metadata.log.segment.bytes" = "1073741824", INT.at_least(8_388_608), High, ReadOnly,
+        Effect::Ignored("the catalog's log rolls at 16 MiB, so that what a snapshot holds goes soon");
     /// The age at which a segment of the catalog's log is rolled.
     "metadata.log.segment.ms" = "604800000", LONG, High, ReadOnly,
         Effect::Ignored("the catalog's log rolls by size alone");

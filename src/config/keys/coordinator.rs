@@ -1,7 +1,7 @@
 //! Committed offsets, groups and transactions.
 
 use super::kind::{BOOLEAN, INT, LIST, LONG, SHORT, TEXT, list_of};
-use super::reasons::{GROUP_PROTOCOLS, NO_GROUP_CONFIGS, NO_SHARE_GROUPS, NO_STREAMS_GROUPS, NO_TRANSACTIONS, THREADS};
+use super::reasons::{NO_SHARE_GROUPS, NO_STREAMS_GROUPS, NO_TRANSACTIONS, THREADS};
 use super::{Effect, Key, keys};
 
 keys! {COORDINATOR:
@@ -16,9 +16,10 @@ keys! {COORDINATOR:
     /// The codec of __consumer_offsets by its number.
     "offsets.topic.compression.codec" = "0", INT, High, ReadOnly,
         Effect::Ignored("committed offsets are stored uncompressed");
-    /// Bytes read at a time when committed offsets are loaded at start.
+    /// Bytes read at a time when groups and committed offsets are loaded; between them other partitions have their turn.
     "offsets.load.buffer.size" = "5242880", INT.at_least(1), High, ReadOnly;
-    /// How long storing a committed offset may take before the client gets an error.
+    /// How long storing a committed offset, or the end of one or of a group, may take before the client gets an error and
+    /// tries again.
     "offsets.commit.timeout.ms" = "5000", INT.at_least(1), High, ReadOnly;
     /// How long the committed offsets of a group without members are kept.
     "offsets.retention.minutes" = "10080", INT.at_least(1), High, ReadOnly;
@@ -32,10 +33,9 @@ keys! {COORDINATOR:
     "group.max.session.timeout.ms" = "1800000", INT, Medium, ReadOnly;
     /// How many members a classic group may have.
     "group.max.size" = "2147483647", INT.at_least(1), Medium, ReadOnly;
-    /// The group protocols that are offered.
-
-           "group.coordinator.rebalance.protocols" = "classic,consumer,streams", list_of(&["consumer", "classic", "share", "streams"]), Medium, ReadOnly,
-        Effect::Ignored(GROUP_PROTOCOLS);
+    /// The group protocols that are offered, classic among them; without consumer that of KIP-848 is not. share and streams
+    /// are known and not there yet.
+    "group.coordinator.rebalance.protocols" = "classic,consumer,streams", list_of(&["consumer", "classic", "share", "streams"]), Medium, ReadOnly;
     /// Threads of the group coordinator.
     "group.coordinator.threads" = "4", INT.at_least(1), High, ReadOnly, Effect::Ignored(THREADS);
     /// Threads for the group coordinator's background work.
@@ -48,24 +48,23 @@ keys! {COORDINATOR:
     /// The shortest time between two new assignments of a group (KIP-848).
     "group.consumer.assignment.interval.ms" = "1000", INT.at_least(0), Medium, ClusterWide;
     /// The least a group may set that time to.
-    "group.consumer.min.assignment.interval.ms" = "0", INT.at_least(0), Medium, ReadOnly, Effect::Ignored(NO_GROUP_CONFIGS);
+    "group.consumer.min.assignment.interval.ms" = "0", INT.at_least(0), Medium, ReadOnly;
     /// The most a group may set that time to.
-    "group.consumer.max.assignment.interval.ms" = "15000", INT.at_least(0), Medium, ReadOnly,
-        Effect::Ignored(NO_GROUP_CONFIGS);
+    "group.consumer.max.assignment.interval.ms" = "15000", INT.at_least(0), Medium, ReadOnly;
     /// The assignors of the broker, the default one first (KIP-848).
     "group.consumer.assignors" = "uniform,range", LIST, Medium, ReadOnly;
     /// How often members send a heartbeat (KIP-848).
     "group.consumer.heartbeat.interval.ms" = "5000", INT.at_least(1), Medium, ReadOnly;
     /// The least a group may set that to.
-    "group.consumer.min.heartbeat.interval.ms" = "5000", INT.at_least(1), Medium, ReadOnly, Effect::Ignored(NO_GROUP_CONFIGS);
+    "group.consumer.min.heartbeat.interval.ms" = "5000", INT.at_least(1), Medium, ReadOnly;
     /// The most a group may set that to.
-    "group.consumer.max.heartbeat.interval.ms" = "15000", INT.at_least(1), Medium, ReadOnly, Effect::Ignored(NO_GROUP_CONFIGS);
+    "group.consumer.max.heartbeat.interval.ms" = "15000", INT.at_least(1), Medium, ReadOnly;
     /// After how long without a heartbeat a member is out (KIP-848).
     "group.consumer.session.timeout.ms" = "45000", INT.at_least(1), Medium, ReadOnly;
     /// The least a group may set that to.
-    "group.consumer.min.session.timeout.ms" = "45000", INT.at_least(1), Medium, ReadOnly, Effect::Ignored(NO_GROUP_CONFIGS);
+    "group.consumer.min.session.timeout.ms" = "45000", INT.at_least(1), Medium, ReadOnly;
     /// The most a group may set that to.
-    "group.consumer.max.session.timeout.ms" = "60000", INT.at_least(1), Medium, ReadOnly, Effect::Ignored(NO_GROUP_CONFIGS);
+    "group.consumer.max.session.timeout.ms" = "60000", INT.at_least(1), Medium, ReadOnly;
     /// How many members a consumer group may have (KIP-848).
     "group.consumer.max.size" = "2147483647", INT.at_least(1), Medium, ReadOnly;
     /// Whether classic groups turn into consumer groups and back.

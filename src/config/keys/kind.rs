@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::config::iso_duration::iso_duration_ms;
+
 /// The type of a key's value and the bounds on it.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
@@ -19,6 +21,8 @@ pub enum Kind {
     },
     Text,
     OneOf(&'static [&'static str]),
+    /// Where to begin to read: earliest, latest, or so far back (KIP-1106).
+    OffsetReset,
     /// Values separated by commas.
     List,
     /// Values separated by commas, each one of these.
@@ -44,6 +48,7 @@ pub const LONG: Kind = Kind::Integer { width: Width::Long, min: i64::MIN, max: i
 pub const DOUBLE: Kind = Kind::Double { min: f64::MIN, max: f64::MAX };
 pub const RATIO: Kind = Kind::Double { min: 0.0, max: 1.0 };
 pub const TEXT: Kind = Kind::Text;
+pub const OFFSET_RESET: Kind = Kind::OffsetReset;
 pub const LIST: Kind = Kind::List;
 pub const CLASS: Kind = Kind::Class;
 pub const PASSWORD: Kind = Kind::Password;
@@ -102,6 +107,10 @@ impl Kind {
             },
             Kind::Double { min, max } => value.parse::<f64>().is_ok_and(|n| n.is_finite() && (min..=max).contains(&n)),
             Kind::OneOf(words) => words.contains(&value),
+            Kind::OffsetReset => match value.strip_prefix("by_duration:") {
+                Some(back) => iso_duration_ms(back).is_some(),
+                None => value == "earliest" || value == "latest",
+            },
             Kind::List => return Ok(items(value).collect::<Vec<_>>().join(",")),
             Kind::ListOf(words) => {
                 let given: Vec<_> = items(value).collect();
@@ -119,7 +128,7 @@ impl Kind {
     pub fn wire_type(self) -> i8 {
         match self {
             Kind::Boolean => 1,
-            Kind::Text | Kind::OneOf(_) => 2,
+            Kind::Text | Kind::OneOf(_) | Kind::OffsetReset => 2,
             Kind::Integer { width: Width::Int, .. } => 3,
             Kind::Integer { width: Width::Short, .. } => 4,
             Kind::Integer { width: Width::Long, .. } => 5,
@@ -174,6 +183,7 @@ impl fmt::Display for Kind {
             Kind::Double { .. } => f.write_str("a number"),
             Kind::Text => f.write_str("text"),
             Kind::OneOf(words) => write!(f, "{}", Words(words, "or")),
+            Kind::OffsetReset => f.write_str("earliest, latest or by_duration:PnDTnHnMn.nS"),
             Kind::List => f.write_str("values separated by commas"),
             Kind::ListOf(words) => write!(f, "{}, separated by commas", Words(words, "and")),
             Kind::Class => f.write_str("the name of a class"),
@@ -216,6 +226,7 @@ mod tests {
         assert_eq!(list_of(&["compact", "delete"]).canonical("compact, delete").as_deref(), Ok("compact,delete"));
         assert_eq!(RATIO.canonical("0.5").as_deref(), Ok("0.5"));
         assert_eq!(INT.between(1, 9).or(-1).canonical("-1").as_deref(), Ok("-1"));
+        assert_eq!(OFFSET_RESET.canonical("by_duration:PT1H").as_deref(), Ok("by_duration:PT1H"));
         assert_eq!(DOUBLE.canonical("1.7976931348623157E308").as_deref(), Ok("1.7976931348623157E308"));
     }
 
@@ -232,6 +243,9 @@ mod tests {
         assert_eq!(expected(RATIO, "1.1"), "a number from 0 to 1");
         assert_eq!(expected(RATIO, "NaN"), "a number from 0 to 1");
         assert_eq!(expected(one_of(&["all", "none"]), "some"), "all or none");
+        for wrong in ["Earliest", "by_duration:", "by_duration:-PT1H", "by_duration:1h"] {
+            assert_eq!(expected(OFFSET_RESET, wrong), "earliest, latest or by_duration:PnDTnHnMn.nS");
+        }
         assert_eq!(expected(list_of(&["compact", "delete"]), "compact,x"), "compact and delete, separated by commas");
     }
 }

@@ -6,6 +6,7 @@
 mod cluster;
 mod coordinator;
 mod corelane;
+mod group;
 mod kind;
 mod log;
 mod network;
@@ -29,7 +30,7 @@ pub struct Key {
     pub importance: Importance,
     pub scope: Scope,
     pub effect: Effect,
-    /// Of a topic key: the broker key its default comes from.
+    /// Of a key of topics or groups: the broker key its default comes from.
     pub broker_key: Option<&'static str>,
     /// Kafka's own tests use it; it is taken, but not listed.
     pub internal: bool,
@@ -51,16 +52,18 @@ impl Key {
         corelane::OTHER_DEFAULTS.iter().find(|(name, _)| *name == self.name).map(|&(_, why)| why)
     }
 
-    /// Whether a change of this broker key acts while the broker runs: those that topics have their defaults from.
+    /// Whether a change of this broker key acts while the broker runs: those that topics and groups have their defaults
+    /// from.
     pub fn changes_live(&self) -> bool {
-        let is_default = |topic: &Key| topic.broker_key == Some(self.name) && topic.effect == Effect::Works;
-        self.scope == Scope::ClusterWide && self.effect == Effect::Works && topic_keys().any(is_default)
+        let is_default = |key: &Key| key.broker_key == Some(self.name) && key.effect == Effect::Works;
+        let works = self.scope == Scope::ClusterWide && self.effect == Effect::Works;
+        works && topic_keys().chain(group_keys()).any(is_default)
     }
 
     /// For whom the key can be changed here while the broker runs, where Kafka can change more.
     pub fn scope_here(&self) -> Scope {
-        let of_topic = self.broker_key.is_some() || broker_key(self.name).is_none();
-        if of_topic || self.changes_live() { self.scope } else { Scope::ReadOnly }
+        let of_broker = self.broker_key.is_none() && broker_key(self.name).is_some();
+        if !of_broker || self.changes_live() { self.scope } else { Scope::ReadOnly }
     }
 
     /// Whether only this broker knows the key, and Kafka does not.
@@ -166,6 +169,16 @@ pub fn broker_keys() -> impl Iterator<Item = &'static Key> {
 /// All topic keys.
 pub fn topic_keys() -> impl Iterator<Item = &'static Key> {
     topic::TOPIC.iter()
+}
+
+/// All group keys.
+pub fn group_keys() -> impl Iterator<Item = &'static Key> {
+    group::GROUP.iter()
+}
+
+/// The group key of that name.
+pub fn group_key(name: &str) -> Option<&'static Key> {
+    group_keys().find(|key| key.name == name)
 }
 
 /// The broker key of that name.

@@ -3,7 +3,7 @@ use std::collections::HashSet;
 use super::corelane::OTHER_DEFAULTS;
 use super::*;
 
-/// Kafka 4.3.1's own table, read out of its jars: table (B broker, T topic), name, type, default, importance,
+/// Kafka 4.3.1's own table, read out of its jars: table (B broker, T topic, G group), name, type, default, importance,
 /// whether it is internal, scope.
 const KAFKA: &str = include_str!("kafka-4.3.1.tsv");
 
@@ -34,10 +34,14 @@ fn kafka_keys() -> Vec<KafkaKey> {
 #[test]
 fn every_key_of_kafka_is_here_with_its_type_and_default() {
     let kafka = kafka_keys();
-    assert_eq!(kafka.len(), 394);
+    assert_eq!(kafka.len(), 411);
     for theirs in kafka {
         let of_broker = theirs.table == "B";
-        let ours = if of_broker { broker_key(theirs.name) } else { topic_key(theirs.name) };
+        let ours = match theirs.table {
+            "B" => broker_key(theirs.name),
+            "T" => topic_key(theirs.name),
+            _ => group_key(theirs.name),
+        };
         let ours = ours.unwrap_or_else(|| panic!("{} is missing", theirs.name));
         assert_eq!(ours.kind.type_name(), theirs.type_name.to_lowercase(), "{}", ours.name);
         assert_eq!(ours.importance.name(), theirs.importance.to_lowercase(), "{}", ours.name);
@@ -54,7 +58,7 @@ fn every_key_of_kafka_is_here_with_its_type_and_default() {
 
 #[test]
 fn names_are_unique_and_docs_are_sentences() {
-    for keys in [broker_keys().collect::<Vec<_>>(), topic_keys().collect()] {
+    for keys in [broker_keys().collect::<Vec<_>>(), topic_keys().collect(), group_keys().collect()] {
         let names: HashSet<_> = keys.iter().map(|key| key.name).collect();
         assert_eq!(names.len(), keys.len());
         for key in keys {
@@ -65,7 +69,7 @@ fn names_are_unique_and_docs_are_sentences() {
 
 #[test]
 fn every_default_is_a_value_of_its_kind() {
-    for key in broker_keys().chain(topic_keys()) {
+    for key in broker_keys().chain(topic_keys()).chain(group_keys()) {
         if let Some(default) = key.default {
             assert_eq!(key.kind.canonical(default).as_deref(), Ok(default), "{}", key.name);
         }
@@ -73,8 +77,8 @@ fn every_default_is_a_value_of_its_kind() {
 }
 
 #[test]
-fn topic_keys_follow_a_broker_key_of_the_same_type() {
-    for key in topic_keys() {
+fn keys_of_topics_and_groups_follow_a_broker_key_of_the_same_type() {
+    for key in topic_keys().chain(group_keys()) {
         let Some(name) = key.broker_key else { continue };
         let broker = broker_key(name).unwrap_or_else(|| panic!("{name} is missing"));
         assert_eq!(key.kind.wire_type(), broker.kind.wire_type(), "{}", key.name);
@@ -83,18 +87,27 @@ fn topic_keys_follow_a_broker_key_of_the_same_type() {
 }
 
 #[test]
-fn what_changes_while_running_is_what_topics_have_their_defaults_from() {
+fn what_changes_while_running_is_what_topics_and_groups_have_their_defaults_from() {
     let here = |name: &str| broker_key(name).map(Key::scope_here);
     assert_eq!(
         (here("log.retention.ms"), here("message.max.bytes")),
         (Some(Scope::ClusterWide), Some(Scope::ClusterWide))
     );
+    assert_eq!(here("group.consumer.assignment.interval.ms"), Some(Scope::ClusterWide));
     // Read-only in Kafka; of no effect here; of effect at a start.
-    for name in ["node.id", "log.retention.hours", "num.io.threads", "compression.type", "max.connections", "listeners"]
-    {
+    for name in [
+        "node.id",
+        "group.consumer.session.timeout.ms",
+        "group.share.assignment.interval.ms",
+        "log.retention.hours",
+        "num.io.threads",
+        "compression.type",
+        "max.connections",
+        "listeners",
+    ] {
         assert_eq!(here(name), Some(Scope::ReadOnly), "{name}");
     }
-    assert!(topic_keys().all(|key| key.scope_here() == Scope::ClusterWide));
+    assert!(topic_keys().chain(group_keys()).all(|key| key.scope_here() == Scope::ClusterWide));
 }
 
 #[test]

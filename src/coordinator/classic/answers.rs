@@ -12,8 +12,6 @@ use crate::protocol::{
     SyncGroupRequest, SyncGroupResponse,
 };
 
-use super::member::Joining;
-
 /// How long the suffix of a member id is: a dash and a UUID.
 const MEMBER_ID_SUFFIX_LEN: usize = 37;
 
@@ -55,9 +53,8 @@ pub fn check_group_id(group_id: &str) -> Result<(), ErrorCode> {
 }
 
 /// Refuses a JoinGroup. `member_id` is empty or the request's own, by the error.
-pub fn refuse_join(error: ErrorCode, member_id: Str, api_version: i16) -> GroupAnswer {
-    let response = JoinGroupResponse { error_code: error as i16, member_id, ..JoinGroupResponse::default() };
-    GroupAnswer::Join(named_for(response, api_version))
+pub fn refuse_join(error: ErrorCode, member_id: Str) -> GroupAnswer {
+    GroupAnswer::Join(JoinGroupResponse { error_code: error as i16, member_id, ..JoinGroupResponse::default() })
 }
 
 pub fn refuse_sync(error: ErrorCode) -> GroupAnswer {
@@ -67,11 +64,6 @@ pub fn refuse_sync(error: ErrorCode) -> GroupAnswer {
 /// Answers a heartbeat; [`ErrorCode::None`] is that all is well.
 pub fn heartbeat_answer(error: ErrorCode) -> GroupAnswer {
     GroupAnswer::Heartbeat(HeartbeatResponse { error_code: error as i16, ..HeartbeatResponse::default() })
-}
-
-/// Refuses a LeaveGroup as a whole.
-pub fn refuse_leave(error: ErrorCode) -> GroupAnswer {
-    GroupAnswer::Leave(LeaveGroupResponse { error_code: error as i16, ..LeaveGroupResponse::default() })
 }
 
 /// The answer to a LeaveGroup of which each member has its own error. Up to version 2 there is one member, and its
@@ -105,15 +97,4 @@ pub fn leaving(request: &LeaveGroupRequest, api_version: i16) -> Vec<MemberIdent
         return request.members.clone();
     }
     vec![MemberIdentity { member_id: request.member_id.clone(), ..MemberIdentity::default() }]
-}
-
-/// As the versions want it: no protocol is null from 7 on, and an empty name before.
-pub(super) fn named_for(mut response: JoinGroupResponse, api_version: i16) -> JoinGroupResponse {
-    let name = response.protocol_name.take().filter(|name| !name.is_empty());
-    response.protocol_name = if api_version >= 7 { name } else { Some(name.unwrap_or_default()) };
-    response
-}
-
-pub(super) fn join_error(joining: Joining, error: ErrorCode, member_id: Str) -> GroupAnswer {
-    refuse_join(error, member_id, joining.version)
 }

@@ -5,7 +5,7 @@ use crate::error_code::ErrorCode;
 use crate::protocol::join_group::JoinGroupResponseMember;
 use crate::protocol::{JoinGroupRequest, JoinGroupResponse, Str};
 
-use super::answers::{check_join, join_error, named_for, refuse_join};
+use super::answers::refuse_join;
 use super::member::{ClassicMember, Joining, Rejoin, offered};
 use super::{ClassicGroup, ClassicState};
 
@@ -18,16 +18,17 @@ const KNOWN_MEMBER_ID_VERSION: i16 = 4;
 const SKIP_ASSIGNMENT_VERSION: i16 = 9;
 
 impl ClassicGroup {
-    /// JoinGroup. The answer may come with a later call: when the rebalance is complete.
+    /// JoinGroup. The answer may come with a later call: when the rebalance is complete. What is wrong whatever the group is
+    /// ([`check_join`](super::check_join)) has been refused before.
     ///
-    /// Errors in answers: those of [`check_join`], GROUP_MAX_SIZE_REACHED, INCONSISTENT_GROUP_PROTOCOL,
+    /// Errors in answers: GROUP_MAX_SIZE_REACHED, INCONSISTENT_GROUP_PROTOCOL,
     /// MEMBER_ID_REQUIRED, UNKNOWN_MEMBER_ID, FENCED_INSTANCE_ID, and UNKNOWN_SERVER_ERROR for a member id just given to
     /// a dynamic member that a static one brings; REBALANCE_IN_PROGRESS to a request that the same member has sent
     /// again since.
     pub fn join(&mut self, ticket: Ticket, request: &JoinGroupRequest, caller: Caller<'_>, ctx: &mut GroupContext<'_>) {
         let records = ctx.effects.records.len();
         if let Err((error, member_id)) = self.try_join(ticket, request, caller, ctx) {
-            ctx.answer(ticket, refuse_join(error, member_id, caller.api_version));
+            ctx.answer(ticket, refuse_join(error, member_id));
         }
         // A group that came to be is written down at once, so that its offsets are not taken for those of no group.
         if self.unwritten && ctx.effects.records.len() == records {
@@ -43,7 +44,6 @@ impl ClassicGroup {
         ctx: &mut GroupContext<'_>,
     ) -> Result<(), (ErrorCode, Str)> {
         let own_id = || request.member_id.clone();
-        check_join(request, caller, ctx.config).map_err(|error| (error, own_id()))?;
         if !self.has_room(&request.member_id, ctx.config.max_size) {
             self.remove_member(&request.member_id, ctx);
             return Err((ErrorCode::GroupMaxSizeReached, Str::default()));
@@ -104,7 +104,7 @@ impl ClassicGroup {
         } else if caller.api_version >= KNOWN_MEMBER_ID_VERSION {
             let until = ctx.now_ms.saturating_add(i64::from(request.session_timeout_ms));
             self.pending_members.insert(member_id.clone(), until);
-            ctx.answer(ticket, join_error(joining, ErrorCode::MemberIdRequired, member_id));
+            ctx.answer(ticket, refuse_join(ErrorCode::MemberIdRequired, member_id));
         } else {
             self.add_member(joining, request, caller, &member_id, ctx);
         }
@@ -142,7 +142,7 @@ impl ClassicGroup {
                 return Ok(());
             }
         }
-        let answer = self.joined(joining, member_id, self.state == ClassicState::CompletingRebalance, false);
+        let answer = self.joined(member_id, self.state == ClassicState::CompletingRebalance, false);
         ctx.answer(ticket, answer);
         Ok(())
     }
@@ -190,7 +190,7 @@ impl ClassicGroup {
         };
         // Kafka never answers a request that was sent again meanwhile; a connection still there would wait for ever.
         if let Some(superseded) = self.members.rejoin(member_id, rejoin) {
-            let answer = join_error(superseded, ErrorCode::RebalanceInProgress, member_id.clone());
+            let answer = refuse_join(ErrorCode::RebalanceInProgress, member_id.clone());
             ctx.answer(superseded.ticket, answer);
         }
     }
@@ -207,7 +207,7 @@ impl ClassicGroup {
     ) {
         let old_leader = self.leader_id.clone();
         if let Some(waiting) = self.members.take_joining(old_id) {
-            ctx.answer(waiting.ticket, join_error(waiting, ErrorCode::FencedInstanceId, old_id.clone()));
+            ctx.answer(waiting.ticket, refuse_join(ErrorCode::FencedInstanceId, old_id.clone()));
         }
         let Some(mut member) = self.members.remove(old_id) else { return };
         if let Some(ticket) = member.syncing.take() {
@@ -228,7 +228,7 @@ impl ClassicGroup {
                 self.append_record(ctx);
                 self.members.take_joining(new_id);
                 let skips = joining.version >= SKIP_ASSIGNMENT_VERSION;
-                let mut answer = self.joined(joining, new_id, skips, skips && self.is_leader(new_id));
+                let mut answer = self.joined(new_id, skips, skips && self.is_leader(new_id));
                 if let (false, GroupAnswer::Join(response)) = (skips, &mut answer) {
                     // To an older leader its own former id is named, so that it does not assign what is assigned.
                     response.leader = old_leader.unwrap_or_default();
@@ -242,13 +242,7 @@ impl ClassicGroup {
     }
 
     /// The answer to a member of this generation. The leader is told all members, if `with_members`.
-    pub(super) fn joined(
-        &self,
-        joining: Joining,
-        member_id: &Str,
-        with_members: bool,
-        skip_assignment: bool,
-    ) -> GroupAnswer {
+    pub(super) fn joined(&self, member_id: &Str, with_members: bool, skip_assignment: bool) -> GroupAnswer {
         let protocol = self.protocol_name.clone().unwrap_or_default();
         let members = if with_members && self.is_leader(member_id) {
             let member = |member: &ClassicMember| JoinGroupResponseMember {
@@ -271,7 +265,7 @@ impl ClassicGroup {
             members,
             ..JoinGroupResponse::default()
         };
-        GroupAnswer::Join(named_for(response, joining.version))
+        GroupAnswer::Join(response)
     }
 }
 

@@ -5,14 +5,14 @@ use crate::error_code::ErrorCode;
 use crate::protocol::LeaveGroupRequest;
 use crate::protocol::leave_group::{MemberIdentity, MemberResponse};
 
-use super::answers::{check_group_id, leave_answer, leaving, refuse_leave};
+use super::answers::{leave_answer, leaving};
 use super::{ClassicGroup, ClassicState};
 
 impl ClassicGroup {
     /// LeaveGroup: each member named goes, if it is there; the rest rebalances once. An administrator names a static
     /// member by its instance id alone.
     ///
-    /// Errors in answers: INVALID_GROUP_ID; of a member UNKNOWN_MEMBER_ID, FENCED_INSTANCE_ID.
+    /// Errors in answers: of a member UNKNOWN_MEMBER_ID, FENCED_INSTANCE_ID.
     pub fn leave(
         &mut self,
         ticket: Ticket,
@@ -20,10 +20,6 @@ impl ClassicGroup {
         caller: Caller<'_>,
         ctx: &mut GroupContext<'_>,
     ) {
-        if let Err(error) = check_group_id(&request.group_id) {
-            ctx.answer(ticket, refuse_leave(error));
-            return;
-        }
         let mut responses = Vec::new();
         let mut left = false;
         for member in leaving(request, caller.api_version) {

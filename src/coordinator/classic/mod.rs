@@ -29,7 +29,6 @@ mod offsets;
 mod rebalance;
 mod record;
 mod replay;
-mod subscription;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -38,15 +37,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::coordinator::GroupContext;
 use crate::error_code::ErrorCode;
-use crate::protocol::Str;
+use crate::protocol::{CONSUMER_PROTOCOL_TYPE, Str};
 
 pub use answers::{
     check_group_id, check_join, check_sync, heartbeat_answer, leave_answer, leave_unknown_group, leaving, refuse_join,
-    refuse_leave, refuse_sync,
+    refuse_sync,
 };
 pub use member::ClassicMember;
 pub use offsets::OffsetExpiry;
-pub use subscription::CONSUMER_PROTOCOL_TYPE;
 
 use member::Members;
 
@@ -210,7 +208,7 @@ impl ClassicGroup {
         let ids: Vec<Str> = self.members.iter().map(|member| member.member_id.clone()).collect();
         for id in &ids {
             if let Some(joining) = self.members.take_joining(id) {
-                ctx.answer(joining.ticket, answers::join_error(joining, error, id.clone()));
+                ctx.answer(joining.ticket, answers::refuse_join(error, id.clone()));
             }
             if let Some(ticket) = self.members.get_mut(id).and_then(|member| member.syncing.take()) {
                 ctx.answer(ticket, refuse_sync(error));

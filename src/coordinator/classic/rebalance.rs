@@ -4,7 +4,7 @@ use crate::coordinator::{GroupAnswer, GroupContext};
 use crate::error_code::ErrorCode;
 use crate::protocol::{Str, SyncGroupResponse};
 
-use super::answers::{join_error, refuse_sync};
+use super::answers::{refuse_join, refuse_sync};
 use super::{ClassicGroup, ClassicState, InitialDelay, JoinTimer};
 
 /// The least time between two looks at a rebalance that nobody has joined: a rebalance timeout of 0 must not become a
@@ -90,7 +90,7 @@ impl ClassicGroup {
     /// it joins anew if it is still there.
     pub(super) fn remove_member(&mut self, member_id: &str, ctx: &mut GroupContext<'_>) {
         if let Some(joining) = self.members.take_joining(member_id) {
-            ctx.answer(joining.ticket, join_error(joining, ErrorCode::UnknownMemberId, Str::default()));
+            ctx.answer(joining.ticket, refuse_join(ErrorCode::UnknownMemberId, Str::default()));
         }
         if let Some(ticket) = self.members.remove(member_id).and_then(|member| member.syncing) {
             ctx.answer(ticket, refuse_sync(ErrorCode::UnknownMemberId));
@@ -182,7 +182,7 @@ impl ClassicGroup {
         let ids: Vec<Str> = self.members.iter().map(|member| member.member_id.clone()).collect();
         for member_id in ids {
             if let Some(joining) = self.members.take_joining(&member_id) {
-                let answer = self.joined(joining, &member_id, true, false);
+                let answer = self.joined(&member_id, true, false);
                 ctx.answer(joining.ticket, answer);
             }
             self.extend_session(&member_id, ctx.now_ms);

@@ -5,10 +5,9 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use crate::coordinator::{GroupContext, RecordProblem};
-use crate::protocol::Str;
+use crate::protocol::{ConsumerProtocolSubscription, Str};
 
 use super::record::{GroupMetadata, MemberMetadata, encode_key};
-use super::subscription::read_topics;
 use super::{ClassicGroup, ClassicMember, ClassicState};
 
 impl ClassicGroup {
@@ -155,7 +154,8 @@ impl ClassicGroup {
         }
         let protocol = self.protocol_name.as_ref()?;
         for member in self.members.iter() {
-            read_topics(&member.metadata(protocol), &mut topics).ok()?;
+            let subscription = ConsumerProtocolSubscription::read(&member.metadata(protocol)).ok()?;
+            topics.extend(subscription.topics.iter().map(|topic| Box::from(topic.as_str())));
         }
         Some(topics)
     }

@@ -3,20 +3,21 @@
 use bytes::Bytes;
 use hashbrown::HashMap;
 
-use crate::coordinator::{Caller, GroupAnswer, GroupContext, Ticket};
+use crate::coordinator::{GroupAnswer, GroupContext, Ticket};
 use crate::error_code::ErrorCode;
 use crate::protocol::{HeartbeatRequest, Str, SyncGroupRequest, SyncGroupResponse};
 
-use super::answers::{check_sync, heartbeat_answer, refuse_sync};
+use super::answers::{heartbeat_answer, refuse_sync};
 use super::{ClassicGroup, ClassicState};
 
 impl ClassicGroup {
-    /// SyncGroup. The leader's brings the assignment; others are answered when that is there.
+    /// SyncGroup. The leader's brings the assignment; others are answered when that is there. What is wrong whatever the
+    /// group is ([`check_sync`](super::check_sync)) has been refused before.
     ///
-    /// Errors in answers: those of [`check_sync`], UNKNOWN_MEMBER_ID, FENCED_INSTANCE_ID, ILLEGAL_GENERATION,
+    /// Errors in answers: UNKNOWN_MEMBER_ID, FENCED_INSTANCE_ID, ILLEGAL_GENERATION,
     /// INCONSISTENT_GROUP_PROTOCOL, REBALANCE_IN_PROGRESS.
-    pub fn sync(&mut self, ticket: Ticket, request: &SyncGroupRequest, caller: Caller<'_>, ctx: &mut GroupContext<'_>) {
-        if let Err(error) = self.try_sync(ticket, request, caller, ctx) {
+    pub fn sync(&mut self, ticket: Ticket, request: &SyncGroupRequest, ctx: &mut GroupContext<'_>) {
+        if let Err(error) = self.try_sync(ticket, request, ctx) {
             ctx.answer(ticket, refuse_sync(error));
         }
     }
@@ -25,10 +26,8 @@ impl ClassicGroup {
         &mut self,
         ticket: Ticket,
         request: &SyncGroupRequest,
-        caller: Caller<'_>,
         ctx: &mut GroupContext<'_>,
     ) -> Result<(), ErrorCode> {
-        check_sync(request, caller.api_version)?;
         let member_id = &request.member_id;
         self.validate_member(member_id, request.group_instance_id.as_ref())?;
         if request.generation_id != self.generation_id {
@@ -92,19 +91,12 @@ impl ClassicGroup {
     ///
     /// Errors in answers: INVALID_GROUP_ID, UNKNOWN_MEMBER_ID, FENCED_INSTANCE_ID, ILLEGAL_GENERATION,
     /// REBALANCE_IN_PROGRESS.
-    pub fn heartbeat(
-        &mut self,
-        ticket: Ticket,
-        request: &HeartbeatRequest,
-        _caller: Caller<'_>,
-        ctx: &mut GroupContext<'_>,
-    ) {
+    pub fn heartbeat(&mut self, ticket: Ticket, request: &HeartbeatRequest, ctx: &mut GroupContext<'_>) {
         let error = self.try_heartbeat(request, ctx.now_ms).err().unwrap_or(ErrorCode::None);
         ctx.answer(ticket, heartbeat_answer(error));
     }
 
     fn try_heartbeat(&mut self, request: &HeartbeatRequest, now_ms: i64) -> Result<(), ErrorCode> {
-        super::check_group_id(&request.group_id)?;
         self.validate_member(&request.member_id, request.group_instance_id.as_ref())?;
         if request.generation_id != self.generation_id {
             return Err(ErrorCode::IllegalGeneration);

@@ -12,9 +12,9 @@ use super::heartbeat::{Sender, fenced_instance, unknown_instance};
 use super::member::{ClassicMember, Member, Subscription, Timers};
 use super::{ConsumerGroup, Refusal};
 use crate::config::MigrationPolicy;
-use crate::coordinator::{CONSUMER_PROTOCOL_TYPE, Caller, GroupAnswer, GroupContext, Ticket, refuse_join};
+use crate::coordinator::{Caller, GroupAnswer, GroupContext, Ticket, refuse_join};
 use crate::error_code::ErrorCode;
-use crate::protocol::{JoinGroupRequest, JoinGroupResponse, Str};
+use crate::protocol::{CONSUMER_PROTOCOL_TYPE, JoinGroupRequest, JoinGroupResponse, Str};
 
 /// From this version on a dynamic member joins by the id that the broker gave it (KIP-394).
 const ID_REQUIRED: i16 = 4;
@@ -24,7 +24,7 @@ impl ConsumerGroup {
     pub fn join(&mut self, ticket: Ticket, request: &JoinGroupRequest, caller: Caller<'_>, ctx: &mut GroupContext<'_>) {
         let answer = match self.join_classic(request, caller, ctx) {
             Ok(answer) => GroupAnswer::Join(answer),
-            Err((error, member_id)) => refuse_join(error, member_id, caller.api_version),
+            Err((error, member_id)) => refuse_join(error, member_id),
         };
         ctx.answer(ticket, answer);
     }

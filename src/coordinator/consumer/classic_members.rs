@@ -5,12 +5,13 @@ use super::ConsumerGroup;
 use super::embedded::{owned_lists, write_assignment};
 use super::member::{ClassicMember, Member, MemberState};
 use crate::coordinator::{
-    CONSUMER_PROTOCOL_TYPE, Caller, GroupAnswer, GroupContext, Ticket, heartbeat_answer, leave_answer, leaving,
-    refuse_sync,
+    Caller, GroupAnswer, GroupContext, Ticket, heartbeat_answer, leave_answer, leaving, refuse_sync,
 };
 use crate::error_code::ErrorCode;
 use crate::protocol::leave_group::{MemberIdentity, MemberResponse};
-use crate::protocol::{HeartbeatRequest, LeaveGroupRequest, SyncGroupRequest, SyncGroupResponse};
+use crate::protocol::{
+    CONSUMER_PROTOCOL_TYPE, HeartbeatRequest, LeaveGroupRequest, SyncGroupRequest, SyncGroupResponse,
+};
 
 impl ConsumerGroup {
     /// Answers at once.

@@ -1,46 +1,14 @@
-//! The consumer protocol inside the classic one: what a member's metadata and assignment say (`ConsumerProtocol`). Each
-//! begins with its version; newer ones than ours begin like ours.
+//! The consumer protocol inside the classic one: what a member's metadata and assignment say, in topic ids.
 
 use std::collections::BTreeSet;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::member::{OwnedPartitions, Partitions};
 use crate::coordinator::GroupWorld;
 use crate::protocol::consumer_group_heartbeat::HeartbeatTopicPartitions;
-use crate::protocol::{Message, Reader, Str, messages};
-
-/// The newest version of both.
-const VERSION_MAX: i16 = 3;
-
-messages! {
-    data ConsumerProtocolSubscription [0-3], flexible [none] {
-        topics: Vec<Str> [0+];
-        user_data: Option<Bytes> [0+];
-        owned_partitions: Vec<EmbeddedTopicPartitions> [1+ ignorable];
-        generation_id: i32 [2+ ignorable], default -1;
-        rack_id: Option<Str> [3+ ignorable];
-    }
-
-    data ConsumerProtocolAssignment [0-3], flexible [none] {
-        assigned_partitions: Vec<EmbeddedTopicPartitions> [0+];
-        user_data: Option<Bytes> [0+];
-    }
-
-    struct EmbeddedTopicPartitions {
-        topic: Str [0+];
-        partitions: Vec<i32> [0+];
-    }
-}
-
-fn decode<M: Message>(bytes: &[u8]) -> Option<M> {
-    let (version, body) = bytes.split_first_chunk()?;
-    let version = i16::from_be_bytes(*version);
-    if version < 0 {
-        return None;
-    }
-    M::decode(&mut Reader::new(BytesMut::from(body)), version.min(VERSION_MAX)).ok()
-}
+use crate::protocol::consumer_protocol::ConsumerProtocolTopic;
+use crate::protocol::{ConsumerProtocolAssignment, ConsumerProtocolSubscription, Str};
 
 /// What a member subscribes to.
 pub struct Embedded {
@@ -52,7 +20,7 @@ pub struct Embedded {
 
 /// Reads a member's metadata; `None` if it is none.
 pub fn read_subscription(metadata: &[u8], world: &dyn GroupWorld) -> Option<Embedded> {
-    let subscription: ConsumerProtocolSubscription = decode(metadata)?;
+    let subscription = ConsumerProtocolSubscription::read(metadata).ok()?;
     let owned = subscription.owned_partitions.into_iter().filter_map(|owned| {
         let (topic_id, _) = world.topic(&owned.topic)?;
         Some(HeartbeatTopicPartitions { topic_id, partitions: owned.partitions })
@@ -70,7 +38,7 @@ pub fn read_assignment(assignment: &[u8], world: &dyn GroupWorld) -> Option<Part
     if assignment.is_empty() {
         return Some(partitions);
     }
-    let assignment: ConsumerProtocolAssignment = decode(assignment)?;
+    let assignment = ConsumerProtocolAssignment::read(assignment).ok()?;
     for assigned in assignment.assigned_partitions {
         if let Some((topic, _)) = world.topic(&assigned.topic) {
             partitions.entry(topic).or_default().extend(assigned.partitions);
@@ -85,19 +53,14 @@ pub fn write_assignment<'a>(
     metadata: &[u8],
     world: &dyn GroupWorld,
 ) -> Bytes {
-    let version = metadata.first_chunk().map_or(0, |version| i16::from_be_bytes(*version)).clamp(0, VERSION_MAX);
     let assigned_partitions = assigned
         .filter_map(|(topic, partitions)| {
             let (name, _) = world.topic_by_id(topic)?;
-            Some(EmbeddedTopicPartitions { topic: Str::from(name), partitions })
+            Some(ConsumerProtocolTopic { topic: Str::from(name), partitions })
         })
         .collect();
     let assignment = ConsumerProtocolAssignment { assigned_partitions, user_data: None };
-    let body = assignment.to_bytes(version).unwrap_or_else(|error| panic!("an assignment cannot be written: {error}"));
-    let mut out = BytesMut::with_capacity(2 + body.len());
-    out.put_i16(version);
-    out.extend_from_slice(&body);
-    out.freeze()
+    assignment.write_for(metadata).unwrap_or_else(|error| panic!("an assignment cannot be written: {error}"))
 }
 
 pub fn owned_lists(owned: &OwnedPartitions) -> impl Iterator<Item = (crate::types::TopicId, Vec<i32>)> {

@@ -7,9 +7,9 @@
 use super::embedded::{read_assignment, read_subscription, target_lists, write_assignment};
 use super::member::{ClassicMember, Member, MemberState, Owned, Subscription, Timers};
 use super::{ConsumerGroup, Refusal, regexes};
-use crate::coordinator::{CONSUMER_PROTOCOL_TYPE, ClassicGroup, ClassicMember as JoinedMember, GroupContext};
+use crate::coordinator::{ClassicGroup, ClassicMember as JoinedMember, GroupContext};
 use crate::error_code::ErrorCode;
-use crate::protocol::{ConsumerGroupHeartbeatRequest, Str};
+use crate::protocol::{CONSUMER_PROTOCOL_TYPE, ConsumerGroupHeartbeatRequest, Str};
 
 impl ConsumerGroup {
     /// What becomes of a classic group when a member of the new protocol joins it. Its records go, those of the new group

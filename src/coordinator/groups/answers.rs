@@ -74,7 +74,7 @@ impl GroupRequest {
     /// As Kafka refuses it, with what the client said of itself.
     pub fn refused(&self, code: ErrorCode, api_version: i16) -> GroupAnswer {
         match self {
-            GroupRequest::Join(request) => refuse_join(code, request.member_id.clone(), api_version),
+            GroupRequest::Join(request) => refuse_join(code, request.member_id.clone()),
             // There is no such group, so none of them is its member.
             GroupRequest::Leave(request) if code == ErrorCode::UnknownMemberId => {
                 leave_unknown_group(request, api_version)

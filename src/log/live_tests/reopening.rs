@@ -90,20 +90,12 @@ fn copied(from: &Path) -> TempDir {
 
 fn crashed(root: &Path, config: LogConfig, recovery_point: Offset) -> LoadedLog {
     let topic_partition = TopicPartition { topic: Arc::from("t"), partition: 0 };
+    let dir = names::partition_dir(root, &topic_partition);
     let options = LoadOptions {
-        dir: names::partition_dir(root, &topic_partition),
-        topic_partition,
-        topic_id: KafkaUuid([7; 16]),
-        config,
         clean: false,
         recovery_point,
-        flushed_offset: Offset(0),
-        log_start_offset: Offset(0),
-        leader_epoch: LeaderEpoch(i32::MAX),
-        adopted: false,
         commit_reach_bytes: COMMIT_REACH_BYTES,
-        accept_damage: false,
-        now_ms: 1_000_000,
+        ..LoadOptions::of_new(dir, topic_partition, KafkaUuid([7; 16]), config, 1_000_000)
     };
     load(&options).unwrap()
 }

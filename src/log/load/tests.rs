@@ -39,20 +39,12 @@ impl Partition {
         let topic_partition = TopicPartition { topic: Arc::from("t"), partition: 0 };
         let dir = log_dir.path().join("t-0");
         std::fs::create_dir(&dir).unwrap();
+        let config = LogConfig { index_interval_bytes: 200, ..LogConfig::default() };
         let options = LoadOptions {
-            dir,
-            topic_partition,
-            topic_id: TOPIC_ID,
-            config: LogConfig { index_interval_bytes: 200, ..LogConfig::default() },
             clean: false,
-            recovery_point: Offset(0),
-            flushed_offset: Offset(0),
-            log_start_offset: Offset(0),
             leader_epoch: LeaderEpoch(9),
-            adopted: false,
             commit_reach_bytes: REACH,
-            accept_damage: false,
-            now_ms: NOW_MS,
+            ..LoadOptions::of_new(dir, topic_partition, TOPIC_ID, config, NOW_MS)
         };
         Partition { _log_dir: log_dir, options }
     }

@@ -15,6 +15,7 @@ use crate::coordinator::{
 use crate::error_code::ErrorCode;
 use crate::log::{Claim, FULL_TRIES_MAX, LogError, OffsetReached, wait_for_room};
 use crate::partition::{AppendError, Origin, Partition};
+use crate::record::BatchError;
 use crate::runtime;
 use crate::runtime::sync::{Event, oneshot};
 use crate::shard::Shard;
@@ -24,6 +25,8 @@ use super::world::World;
 
 /// Groups that are looked at in one turn of the loop.
 const LOOKS_PER_TURN: usize = 16;
+/// How long what could not be stored of the groups' own accord waits to be tried again, as Kafka's timers do.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 pub(in crate::shard) struct Coordinator {
     pub partition: Rc<Partition>,
@@ -71,6 +74,15 @@ pub(in crate::shard) enum Together {
     No,
 }
 
+/// Whose call it is: who hears of what cannot be stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum By {
+    Member(Ticket),
+    Request,
+    /// Nobody asked.
+    Time,
+}
+
 /// Resolves when all that was appended until it was made is durable.
 pub(in crate::shard) struct Durable(Option<oneshot::Receiver<()>>);
 
@@ -80,6 +92,14 @@ impl Durable {
             None => Ok(()),
             Some(done) => done.await.map_err(|_| ErrorCode::NotCoordinator),
         }
+    }
+
+    /// Waits at most so long (`offsets.commit.timeout.ms`). What was appended can become durable all the same.
+    ///
+    /// # Errors
+    /// COORDINATOR_NOT_AVAILABLE when the time is over, as Kafka has it, on which clients try again.
+    pub async fn wait_for(self, at_most: Duration) -> Result<(), ErrorCode> {
+        runtime::timeout(at_most, self.wait()).await.unwrap_or(Err(ErrorCode::CoordinatorNotAvailable))
     }
 }
 
@@ -127,7 +147,7 @@ impl Coordinator {
     /// Begins to answer from loaded groups.
     pub fn activate(self: &Rc<Self>, shard: &Rc<Shard>, groups: GroupsPartition) {
         *self.phase.borrow_mut() = Phase::Active(Box::new(groups));
-        if self.call(shard, Together::Yes, |groups, _, ctx| groups.loaded(ctx)).is_err() {
+        if self.call_by(shard, By::Time, Together::Yes, |groups, _, ctx| groups.loaded(ctx)).is_err() {
             return;
         }
         self.phase_changed.notify_all();
@@ -164,7 +184,7 @@ impl Coordinator {
         call: impl FnOnce(&mut GroupsPartition, &mut GroupContext<'_>),
     ) {
         self.asked.borrow_mut().insert(ticket, kind);
-        if let Err(code) = self.call(shard, Together::Yes, |groups, _, ctx| call(groups, ctx))
+        if let Err(code) = self.call_by(shard, By::Member(ticket), Together::Yes, |groups, _, ctx| call(groups, ctx))
             && self.asked.borrow_mut().remove(&ticket).is_some()
         {
             shard.answer_member(ticket, kind.refused(code));
@@ -173,9 +193,23 @@ impl Coordinator {
 
     /// Calls the groups. Their records are appended when this returns; [`when_durable`](Self::when_durable) waits for
     /// the disk. The call is also given the offset at which its first record will stand.
+    ///
+    /// # Errors
+    /// Why it does not answer now. UNKNOWN_SERVER_ERROR, as Kafka has it, if what came of the call is more than
+    /// `max.message.bytes` of the topic allow.
     pub fn call<R>(
         self: &Rc<Self>,
         shard: &Rc<Shard>,
+        together: Together,
+        call: impl FnOnce(&mut GroupsPartition, i64, &mut GroupContext<'_>) -> R,
+    ) -> Result<R, ErrorCode> {
+        self.call_by(shard, By::Request, together, call)
+    }
+
+    fn call_by<R>(
+        self: &Rc<Self>,
+        shard: &Rc<Shard>,
+        by: By,
         together: Together,
         call: impl FnOnce(&mut GroupsPartition, i64, &mut GroupContext<'_>) -> R,
     ) -> Result<R, ErrorCode> {
@@ -208,7 +242,10 @@ impl Coordinator {
             }
             returned
         };
-        self.store(shard, &effects, together, wall_ms);
+        if let Err(error) = self.store(shard, &effects, together, wall_ms) {
+            self.refuse(shard, by, &effects, &error);
+            return Err(ErrorCode::UnknownServerError);
+        }
         self.hand_out(shard, effects.answers);
         if self.run.get() == run { Ok(returned) } else { Err(ErrorCode::NotCoordinator) }
     }
@@ -230,16 +267,26 @@ impl Coordinator {
         }
     }
 
-    fn store(self: &Rc<Self>, shard: &Rc<Shard>, effects: &Effects, together: Together, wall_ms: i64) {
+    /// # Errors
+    /// If it is too large; none of it is appended then.
+    fn store(
+        self: &Rc<Self>,
+        shard: &Rc<Shard>,
+        effects: &Effects,
+        together: Together,
+        wall_ms: i64,
+    ) -> Result<(), BatchError> {
         if effects.records.is_empty() {
-            return;
+            return Ok(());
         }
+        let max = self.partition.config().max_message_bytes as usize;
         let batches = match together {
             Together::Yes => vec![(one_batch(&effects.records, wall_ms), effects.records.len())],
-            Together::No => {
-                several_batches(&effects.records, wall_ms, self.partition.config().max_message_bytes as usize)
-            }
+            Together::No => several_batches(&effects.records, wall_ms, max),
         };
+        if let Some((batch, _)) = batches.iter().find(|(batch, _)| batch.len() > max) {
+            return Err(BatchError::TooLarge { size: batch.len() as u64, max: max as u64 });
+        }
         for (batch, record_count) in batches {
             let mut entry = InFlight {
                 batch: batch.freeze(),
@@ -261,7 +308,8 @@ impl Coordinator {
                 if matches!(error, LogError::DiskFull) {
                     self.stalled.set(true);
                 } else {
-                    return self.fail(shard, &error);
+                    self.fail(shard, &error);
+                    return Ok(());
                 }
             }
             self.in_flight.borrow_mut().push_back(entry);
@@ -269,6 +317,29 @@ impl Coordinator {
         if !self.pumping.replace(true) {
             drop(runtime::spawn(Rc::clone(self).pump(Rc::clone(shard))));
         }
+        Ok(())
+    }
+
+    /// Nothing of a call was stored, but the groups go by it: they are loaded again. Who asked is told
+    /// UNKNOWN_SERVER_ERROR (`CoordinatorOperationExceptionHelper`), for it would come to the same if it tried again.
+    fn refuse(self: &Rc<Self>, shard: &Rc<Shard>, by: By, effects: &Effects, error: &BatchError) {
+        if shard.log_shard.may_tell() {
+            tracing::error!(
+                partition = %self.partition.name,
+                "what became of a group cannot be stored: {error}"
+            );
+        }
+        let asking = if let By::Member(ticket) = by { Some(ticket) } else { None };
+        for ticket in effects.answers.iter().map(|(ticket, _)| *ticket).chain(asking) {
+            let kind = self.asked.borrow_mut().remove(&ticket);
+            if let Some(kind) = kind {
+                shard.answer_member(ticket, kind.refused(ErrorCode::UnknownServerError));
+            }
+        }
+        *self.phase.borrow_mut() = Phase::Loading;
+        self.forget(shard);
+        let pause = if by == By::Time { RETRY_PAUSE } else { Duration::ZERO };
+        drop(runtime::spawn(Rc::clone(self).load_again(Rc::clone(shard), pause)));
     }
 
     fn append(&self, entry: &mut InFlight) -> Result<(), LogError> {
@@ -281,7 +352,7 @@ impl Coordinator {
                 Ok(())
             }
             Err(AppendError::Log(error)) => Err(error),
-            Err(error) => unreachable!("a batch of our own making was refused: {error}"),
+            Err(error) => Err(LogError::Corrupt { what: error.to_string().into() }),
         }
     }
 
@@ -381,7 +452,7 @@ impl Coordinator {
         *self.phase.borrow_mut() = if is_over { Phase::Over(ErrorCode::NotCoordinator) } else { Phase::Loading };
         self.forget(shard);
         if !is_over {
-            drop(runtime::spawn(Rc::clone(self).load_again(Rc::clone(shard))));
+            drop(runtime::spawn(Rc::clone(self).load_again(Rc::clone(shard), Duration::ZERO)));
         }
     }
 
@@ -399,7 +470,14 @@ impl Coordinator {
         self.look_moved.notify_all();
     }
 
-    async fn load_again(self: Rc<Self>, shard: Rc<Shard>) {
+    async fn load_again(self: Rc<Self>, shard: Rc<Shard>, pause: Duration) {
+        if !pause.is_zero() {
+            let run = self.run.get();
+            runtime::sleep(pause).await;
+            if self.run.get() != run {
+                return;
+            }
+        }
         let mut tries = 0;
         while tries < FULL_TRIES_MAX && !shard.log_shard.options().room.allows(Claim::Coordinator) {
             tries += 1;
@@ -430,7 +508,7 @@ impl Coordinator {
                         runtime::yield_now().await;
                     }
                     if self.run.get() != run
-                        || self.call(&shard, Together::Yes, |groups, _, ctx| groups.on_time(ctx)).is_err()
+                        || self.call_by(&shard, By::Time, Together::Yes, |groups, _, ctx| groups.on_time(ctx)).is_err()
                     {
                         return;
                     }

@@ -1,9 +1,7 @@
 //! Loading the groups of a partition from its log, away from the shard: at a start, and after something could not be
 //! stored.
 
-use std::path::Path;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use crate::coordinator::GroupsPartition;
 use crate::log::{HOW_TO_GO_ON, LogError, LogScanner, wait_for_room};
@@ -14,15 +12,14 @@ use crate::types::Offset;
 use super::coordinator::Coordinator;
 use crate::error_code::ErrorCode;
 
-/// What a helper thread reads before it sees to other work.
-const BYTES_PER_STEP: usize = 4 << 20;
-
 /// A loading that is under way.
 struct Loading {
     scanner: LogScanner,
     groups: GroupsPartition,
     partition: i32,
     next_offset: Offset,
+    /// What a helper thread reads before it sees to other work (`offsets.load.buffer.size`).
+    step_bytes: usize,
 }
 
 enum Step {
@@ -49,8 +46,18 @@ impl Shard {
         let began = runtime::now();
         let end = if writable { log.log_end_offset() } else { log.high_watermark() };
         let (dir, from) = (log.dir(), log.log_start_offset());
-        let (number, metadata_max_len) = (partition.id.partition, self.config.offsets.metadata_bytes_max);
-        let mut step = runtime::offload(move || begin(&dir, number, from, end, metadata_max_len)).await;
+        let number = partition.id.partition;
+        let (metadata_max_len, step_bytes) =
+            (self.config.offsets.metadata_bytes_max, self.config.offsets.load_buffer_bytes);
+        let mut step = runtime::offload(move || {
+            let groups = GroupsPartition::new(metadata_max_len);
+            if end <= from {
+                return Ok(Step::Done(Box::new(groups)));
+            }
+            let scanner = LogScanner::open(&dir, from, end).map_err(|error| damaged(from, &error.to_string()))?;
+            go_on(Loading { scanner, groups, partition: number, next_offset: from, step_bytes })
+        })
+        .await;
         let loaded = loop {
             match step {
                 Ok(Step::More(loading)) => step = runtime::offload(move || go_on(*loading)).await,
@@ -87,19 +94,10 @@ impl Shard {
     }
 }
 
-fn begin(dir: &Arc<Path>, partition: i32, from: Offset, end: Offset, metadata_max_len: usize) -> Result<Step, String> {
-    let groups = GroupsPartition::new(metadata_max_len);
-    if end <= from {
-        return Ok(Step::Done(Box::new(groups)));
-    }
-    let scanner = LogScanner::open(dir, from, end).map_err(|error| damaged(from, &error.to_string()))?;
-    go_on(Loading { scanner, groups, partition, next_offset: from })
-}
-
 fn go_on(mut loading: Loading) -> Result<Step, String> {
     let mut bytes = 0;
-    while bytes < BYTES_PER_STEP {
-        let Loading { scanner, groups, partition, next_offset } = &mut loading;
+    while bytes < loading.step_bytes {
+        let Loading { scanner, groups, partition, next_offset, .. } = &mut loading;
         let batch = scanner.next_batch().map_err(|error| damaged(*next_offset, &error.to_string()))?;
         let Some((header, batch)) = batch else { return Ok(Step::Done(Box::new(loading.groups))) };
         let unreadable = |offset, problem| {

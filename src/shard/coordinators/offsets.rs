@@ -41,7 +41,7 @@ impl Shard {
         };
         let results = coordinator
             .call(self, Together::No, |groups, record_offset, ctx| groups.commit(&request, record_offset, ctx))??;
-        coordinator.when_durable().wait().await?;
+        coordinator.when_durable().wait_for(self.config.offsets.commit_timeout).await?;
         Ok(results)
     }
 

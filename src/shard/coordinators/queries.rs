@@ -89,16 +89,16 @@ impl Shard {
 
     async fn delete_group(self: &Rc<Self>, group: &str) -> Result<ErrorCode, ErrorCode> {
         let coordinator = self.loaded_coordinator_of(group).await?;
-        let result = coordinator.call(self, Together::Yes, |groups, _, ctx| groups.delete(group, ctx))?;
-        coordinator.when_durable().wait().await?;
+        // A group may have more offsets than one batch holds; what a crash leaves of it can be deleted again.
+        let result = coordinator.call(self, Together::No, |groups, _, ctx| groups.delete(group, ctx))?;
+        coordinator.when_durable().wait_for(self.config.offsets.commit_timeout).await?;
         Ok(result)
     }
 
     async fn delete_offsets(self: &Rc<Self>, request: &OffsetDeleteRequest) -> Result<OffsetDeleteResponse, ErrorCode> {
         let coordinator = self.loaded_coordinator_of(&request.group_id).await?;
-        let response =
-            coordinator.call(self, Together::Yes, |groups, _, ctx| groups.delete_offsets(request, ctx))??;
-        coordinator.when_durable().wait().await?;
+        let response = coordinator.call(self, Together::No, |groups, _, ctx| groups.delete_offsets(request, ctx))??;
+        coordinator.when_durable().wait_for(self.config.offsets.commit_timeout).await?;
         Ok(response)
     }
 }

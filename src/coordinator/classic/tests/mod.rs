@@ -56,6 +56,7 @@ fn config() -> GroupsConfig {
         max_session_timeout_ms: 1_800_000,
         max_size: usize::MAX,
         offset_metadata_bytes_max: 4096,
+        consumer_protocol: true,
         consumer: ConsumerGroupsConfig {
             session_timeout_ms: 45_000,
             min_session_timeout_ms: 45_000,
@@ -156,8 +157,7 @@ impl Rig {
 
     fn sync_with(&mut self, request: &SyncGroupRequest) -> Ticket {
         let ticket = self.ticket();
-        let caller = Caller { client_id: "client", client_host: "/127.0.0.1", api_version: self.version.min(5) };
-        self.call(|group, ctx| group.sync(ticket, request, caller, ctx));
+        self.call(|group, ctx| group.sync(ticket, request, ctx));
         ticket
     }
 
@@ -173,8 +173,7 @@ impl Rig {
             member_id: member_id.into(),
             group_instance_id: instance.map(Str::from),
         };
-        let caller = Caller { client_id: "client", client_host: "/127.0.0.1", api_version: 4 };
-        self.call(|group, ctx| group.heartbeat(ticket, &request, caller, ctx));
+        self.call(|group, ctx| group.heartbeat(ticket, &request, ctx));
         match self.answers.get(&ticket) {
             Some(GroupAnswer::Heartbeat(response)) => error(response.error_code),
             other => panic!("no answer to a heartbeat: {other:?}"),

@@ -50,7 +50,7 @@ fn a_restarted_follower_takes_its_place_without_a_rebalance() {
     assert_eq!(rig.sync_error(ticket), ErrorCode::FencedInstanceId);
     let ticket = rig.join_with(&static_request(&old, instance));
     assert_eq!(rig.join_error(ticket), ErrorCode::FencedInstanceId);
-    assert_eq!((rig.joined(ticket).member_id, rig.joined(ticket).protocol_name), (old.clone(), None));
+    assert_eq!((rig.joined(ticket).member_id, rig.joined(ticket).protocol_name), (old.clone(), Some("".into())));
     assert_eq!(rig.leave(&[(&old, Some(instance))]), [ErrorCode::FencedInstanceId]);
     let commit = rig.group.validate_offset_commit(&old, Some(&instance.into()), 1, rig.now_ms);
     assert_eq!(commit, Err(ErrorCode::FencedInstanceId));

@@ -45,15 +45,10 @@ fn a_sync_that_does_not_fit() {
         assert_eq!(refused(&sync_request(&leader, generation, &[])), ErrorCode::IllegalGeneration);
     }
     let group_id = SyncGroupRequest { group_id: "".into(), ..sync_request(&leader, 1, &[]) };
-    assert_eq!(refused(&group_id), ErrorCode::InvalidGroupId);
+    assert_eq!(check_sync(&group_id, 5), Err(ErrorCode::InvalidGroupId));
     let instance = SyncGroupRequest { group_instance_id: Some("i".into()), ..sync_request(&leader, 1, &[]) };
     assert_eq!(refused(&instance), ErrorCode::UnknownMemberId);
-    for (protocol_type, protocol_name) in [
-        (Some("connect"), Some("range")),
-        (Some("consumer"), Some("roundrobin")),
-        (None, Some("range")),
-        (Some("consumer"), None),
-    ] {
+    for (protocol_type, protocol_name) in [(Some("connect"), Some("range")), (Some("consumer"), Some("roundrobin"))] {
         let other = SyncGroupRequest {
             protocol_type: protocol_type.map(Str::from),
             protocol_name: protocol_name.map(Str::from),
@@ -62,9 +57,14 @@ fn a_sync_that_does_not_fit() {
         assert_eq!(refused(&other), ErrorCode::InconsistentGroupProtocol);
     }
     assert_eq!(rig.group.state(), ClassicState::CompletingRebalance);
+    for (protocol_type, protocol_name) in [(None, Some("range")), (Some("consumer"), None)] {
+        let (protocol_type, protocol_name) = (protocol_type.map(Str::from), protocol_name.map(Str::from));
+        let half_named = SyncGroupRequest { protocol_type, protocol_name, ..sync_request(&leader, 1, &[]) };
+        assert_eq!(check_sync(&half_named, 5), Err(ErrorCode::InconsistentGroupProtocol));
+    }
     // Up to version 4 the protocol is not named.
-    rig.version = 4;
     let unnamed = SyncGroupRequest { protocol_type: None, protocol_name: None, ..sync_request(&follower, 1, &[]) };
+    assert_eq!(check_sync(&unnamed, 4), Ok(()));
     let ticket = rig.sync_with(&unnamed);
     assert!(rig.waits(ticket));
 }

@@ -161,7 +161,7 @@ impl Bench {
                     .map(|((id, _), assignment)| SyncGroupRequestAssignment { member_id: id.clone(), assignment })
                     .collect();
             }
-            self.classic(|ctx| group.sync(Ticket(3), &request, caller, ctx));
+            self.classic(|ctx| group.sync(Ticket(3), &request, ctx));
         }
         assert_eq!(group.state(), ClassicState::Stable);
         group

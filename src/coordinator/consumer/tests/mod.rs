@@ -52,6 +52,7 @@ pub fn config() -> GroupsConfig {
         max_session_timeout_ms: 60_000,
         max_size: 100,
         offset_metadata_bytes_max: 4096,
+        consumer_protocol: true,
         consumer: ConsumerGroupsConfig {
             session_timeout_ms: 45_000,
             min_session_timeout_ms: 1_000,

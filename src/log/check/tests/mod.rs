@@ -56,20 +56,13 @@ impl Partition {
         for (base, batches) in &segments {
             write_segment(&dir, *base, &batches.concat());
         }
+        let topic_partition = TopicPartition { topic: Arc::from("t"), partition: 0 };
+        let config = LogConfig { index_interval_bytes: 100, ..LogConfig::default() };
         let mut options = LoadOptions {
-            dir,
-            topic_partition: TopicPartition { topic: Arc::from("t"), partition: 0 },
-            topic_id: TOPIC_ID,
-            config: LogConfig { index_interval_bytes: 100, ..LogConfig::default() },
             clean: false,
-            recovery_point: Offset(0),
-            flushed_offset: Offset(0),
-            log_start_offset: Offset(0),
             leader_epoch: LeaderEpoch(9),
-            adopted: false,
             commit_reach_bytes: 1 << 20,
-            accept_damage: false,
-            now_ms: 2_000_000,
+            ..LoadOptions::of_new(dir, topic_partition, TOPIC_ID, config, 2_000_000)
         };
         let offsets = complete(load(&options).unwrap()).unwrap();
         options.recovery_point = offsets.recovery_point;
