@@ -20,6 +20,7 @@ use crate::{
     quick,
     report::{self, Manifest, Report},
     session::{self, Target},
+    sink,
     workload::{Flags, NAMED, Workload},
 };
 
@@ -53,6 +54,8 @@ enum Command {
     Workloads,
     /// Connections that each keep one produce request in flight: the cost of a request, beside idle connections too
     Produce(produce::Options),
+    /// A bare server that takes the same requests and does next to nothing for them: what a broker is measured against
+    Sink(sink::Options),
     /// A broker that ends with its standard input (what the other commands start)
     #[command(hide = true)]
     EmbeddedBroker(EmbeddedOptions),
@@ -223,6 +226,7 @@ pub fn main() -> ExitCode {
             Ok(true)
         }
         Some(Command::Produce(options)) => produce::run(&options).map(|()| true),
+        Some(Command::Sink(options)) => sink::serve(&options).map(|()| true),
         Some(Command::EmbeddedBroker(options)) => brokers::serve(&options).map(|()| true),
     };
     interrupt::end_here_if_interrupted();

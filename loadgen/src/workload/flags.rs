@@ -69,6 +69,10 @@ pub struct Flags {
     /// Write so much first, then measure how fast it is read
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes, help_heading = "Workload")]
     pub backlog: Option<u64>,
+    /// Write so much first, then have each group of consumers read the last so much over and over; producers pause, or go
+    /// on at --rate
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, help_heading = "Workload")]
+    pub reread: Option<u64>,
     /// Empty the page cache before the backlog is read (needs root)
     #[arg(long, help_heading = "Workload")]
     pub drop_page_cache: bool,
@@ -113,6 +117,7 @@ impl Flags {
         set(&mut w.subscriptions, self.subscriptions);
         set(&mut w.consumers, self.consumers);
         set(&mut w.backlog_bytes, self.backlog);
+        set(&mut w.reread_bytes, self.reread);
         set(&mut w.warm_up_seconds, self.warm_up);
         set(&mut w.seconds, self.duration);
         w.idempotence |= self.idempotence;
