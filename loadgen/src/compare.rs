@@ -40,6 +40,9 @@ pub struct Options {
     /// Named workloads or files; flags change each of them
     #[arg(long, num_args = 1.., value_name = "NAME|FILE", default_values_t = ["throughput".to_owned(), "throughput-16".to_owned()])]
     workloads: Vec<String>,
+    /// Leave the machine's limits out
+    #[arg(long)]
+    no_calibration: bool,
     /// How often each is measured
     #[arg(long, default_value_t = 3)]
     rounds: u32,
@@ -70,7 +73,10 @@ pub fn run(options: &Options) -> Result<bool, Error> {
             specs[at].label.push_str(" again");
         }
     }
-    let group = if options.beside { specs.len().max(2) } else { 2 };
+    let group = if options.beside { specs.len() } else { 2 };
+    if options.half_rate && specs.len() < 2 {
+        return Err(Error::Wrong("--half-rate needs a second broker, whose most it halves".to_owned()));
+    }
     if specs.len() % group != 0 {
         return Err(Error::Wrong(format!(
             "{} brokers are no pairs: each is compared with the one behind it (or with --beside the first with all others)",
@@ -87,12 +93,16 @@ pub fn run(options: &Options) -> Result<bool, Error> {
     }
     let scratch = scratch(place.dir.as_deref())?;
     let mut progress = Progress::new();
-    progress.begin("the machine's limits");
+    let mut limits = None;
+    if !options.no_calibration {
+        progress.begin("the machine's limits");
+        limits = Some(calibrate::calibrate(scratch.path(), Duration::from_millis(500), &mut |_| ())?);
+    }
     let mut report = Report {
         format: 1,
         title: title(&specs, group),
         manifest: place.manifest(scratch.path()),
-        limits: Some(calibrate::calibrate(scratch.path(), Duration::from_millis(500), &mut |_| ())?),
+        limits,
         notes: notes(&specs),
         ..Report::default()
     };
@@ -193,6 +203,9 @@ fn once(
 
 fn title(specs: &[Spec], group: usize) -> String {
     let beside = |group: &[Spec]| {
+        if group.len() == 1 {
+            return group[0].label.clone();
+        }
         let others: Vec<&str> = group[1..].iter().map(|spec| spec.label.as_str()).collect();
         format!("{} beside {}", group[0].label, others.join(" and "))
     };

@@ -51,7 +51,7 @@ pub fn run(target: &Target, workload: &Workload, watch: &mut dyn FnMut(&str, &Li
     let cluster = Cluster::prepare(target.address, &names, workload.partitions)?;
     let result = run_on(target, workload, &cluster, watch);
     // A topic of the user's own stays.
-    let deleted = if workload.topic.is_none() { cluster.delete_topics() } else { Ok(()) };
+    let deleted = if workload.topic.is_none() && !workload.keep_topics { cluster.delete_topics() } else { Ok(()) };
     let mut report = result?;
     if let Err(error) = deleted {
         report.warnings.push(format!("the topics of the run were not deleted: {error}"));

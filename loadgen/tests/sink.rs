@@ -5,9 +5,9 @@ use tempfile::TempDir;
 use crate::broker::{Broker, loadgen, report, text};
 
 fn run(sink: &Broker, arguments: &[&str]) -> serde_json::Value {
-    let out = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let out = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for the report");
     let times = ["--warm-up", "0.2", "--duration", "1"];
-    let output = loadgen(sink.port, out.path(), &[arguments, &times[..]].concat()).output().unwrap();
+    let output = loadgen(sink.port, out.path(), &[arguments, &times[..]].concat()).output().expect("the binary starts");
     assert!(output.status.success(), "{}", text(&output));
     let report = report(out.path())["runs"][0].clone();
     assert_eq!(report["failed"], 0, "{}", text(&output));

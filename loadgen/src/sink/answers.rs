@@ -59,7 +59,8 @@ impl Answers {
     fn take_ready(&self) -> Vec<Bytes> {
         let mut queue = self.queue.borrow_mut();
         let mut ready = Vec::new();
-        while let Some(answer) = queue.pop_front_if(|answer| answer.left.get() == 0) {
+        while queue.front().is_some_and(|answer| answer.left.get() == 0) {
+            let Some(answer) = queue.pop_front() else { break };
             ready.append(&mut answer.parts.borrow_mut());
         }
         ready

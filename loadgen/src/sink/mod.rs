@@ -143,7 +143,7 @@ async fn accept(options: &Options, directory: &Path) -> Result<(), Error> {
         .map_err(|error| Error::Io("listening", error))?;
     let produce = if options.mode == Mode::Send { options.produce } else { options.mode };
     let store = match produce {
-        Mode::Write => Store::files(directory, options.flush, options.files_bytes)?,
+        Mode::Write => Store::files(directory, options.flush, options.files_bytes),
         Mode::Echo => Store::echo(directory, options.flush).await?,
         Mode::Send => return Err(Error::Wrong("--produce is write or echo".to_owned())),
     };

@@ -60,12 +60,11 @@ pub async fn take(sink: &Rc<Sink>, answers: &Rc<Answers>, input: &mut Input, ver
         for _ in 0..partitions {
             let index = input.i32().await?;
             let records = input.compact().await?.unwrap_or(0);
-            let (code, base_offset) = match sink.topics.partition(name, index) {
-                Some(partition) => batch(sink, input, &partition, records, answer.as_ref()).await?,
-                None => {
-                    input.skip(records).await?;
-                    (ErrorCode::UnknownTopicOrPartition, -1)
-                }
+            let (code, base_offset) = if let Some(partition) = sink.topics.partition(name, index) {
+                (ErrorCode::None, batch(sink, input, &partition, records, answer.as_ref()).await?)
+            } else {
+                input.skip(records).await?;
+                (ErrorCode::UnknownTopicOrPartition, -1)
             };
             input.skip_tags().await?;
             writer.i32(index);
@@ -89,14 +88,14 @@ pub async fn take(sink: &Rc<Sink>, answers: &Rc<Answers>, input: &mut Input, ver
     Ok(())
 }
 
-/// Takes one batch to where it is stored.
+/// Takes one batch to where it is stored, and gives its offset.
 async fn batch(
     sink: &Sink,
     input: &mut Input,
     partition: &Partition,
     bytes: usize,
     answer: Option<&Rc<Answer>>,
-) -> Result<(ErrorCode, i64), Error> {
+) -> Result<i64, Error> {
     if !(BATCH_HEADER_BYTES..=BATCH_BYTES_MAX).contains(&bytes) {
         return Err(Error::Answer(format!("a batch of {bytes} bytes")));
     }
@@ -144,7 +143,7 @@ async fn batch(
         }
         (Store::Files(_), None) => return Err(Error::Answer("a partition without a file".to_owned())),
     }
-    Ok((ErrorCode::None, base_offset))
+    Ok(base_offset)
 }
 
 fn check(crc: u32, header: &BatchHeader) -> Result<(), Error> {

@@ -42,7 +42,7 @@ pub enum Store {
 }
 
 impl Store {
-    pub fn files(directory: &Path, flush: Flush, topic_bytes: u64) -> Result<Store, Error> {
+    pub fn files(directory: &Path, flush: Flush, topic_bytes: u64) -> Store {
         let files = Rc::new(Files {
             directory: directory.to_path_buf(),
             topic_bytes,
@@ -56,7 +56,7 @@ impl Store {
         });
         runtime::spawn(Rc::clone(&files).write());
         runtime::spawn(Rc::clone(&files).flush());
-        Ok(Store::Files(files))
+        Store::Files(files)
     }
 
     pub async fn echo(directory: &Path, flush: Flush) -> Result<Store, Error> {
@@ -167,16 +167,14 @@ impl Files {
     pub fn put_small(&self, file: &Rc<Recycled>, bytes: &[u8], held: Permit, answer: Option<Rc<Answer>>) {
         let mut waiting = file.waiting.borrow_mut();
         let batch = Batch { answer, held: Some(held) };
-        match waiting.back_mut().filter(|piece| piece.buffer.remaining() >= bytes.len()) {
-            Some(piece) => {
-                piece.buffer.put(bytes);
-                piece.batches.push(batch);
-            }
-            None => {
-                let mut buffer = AlignedBuf::with_capacity(SHARED_BYTES);
-                buffer.put(bytes);
-                waiting.push_back(Piece { buffer, batches: vec![batch] });
-            }
+        let shared = waiting.back_mut().filter(|piece| piece.buffer.remaining() >= bytes.len());
+        if let Some(piece) = shared {
+            piece.buffer.put(bytes);
+            piece.batches.push(batch);
+        } else {
+            let mut buffer = AlignedBuf::with_capacity(SHARED_BYTES);
+            buffer.put(bytes);
+            waiting.push_back(Piece { buffer, batches: vec![batch] });
         }
         drop(waiting);
         self.mark(file);

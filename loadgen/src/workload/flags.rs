@@ -15,6 +15,9 @@ pub struct Flags {
     /// Use this topic (created if missing, and kept) instead of new ones
     #[arg(long, help_heading = "Workload")]
     pub topic: Option<String>,
+    /// Leave the topics that a run makes
+    #[arg(long, help_heading = "Workload")]
+    pub keep_topics: bool,
     #[arg(long, help_heading = "Workload")]
     pub topics: Option<u32>,
     /// Partitions of each topic
@@ -120,6 +123,7 @@ impl Flags {
         set(&mut w.reread_bytes, self.reread);
         set(&mut w.warm_up_seconds, self.warm_up);
         set(&mut w.seconds, self.duration);
+        w.keep_topics |= self.keep_topics;
         w.idempotence |= self.idempotence;
         w.drop_page_cache |= self.drop_page_cache;
         w.verify |= self.verify;

@@ -29,6 +29,8 @@ pub struct Workload {
     /// A topic that is there already, or one to create under this name; otherwise each run makes topics of its own
     /// and deletes them.
     pub topic: Option<String>,
+    /// Whether the topics of the run stay.
+    pub keep_topics: bool,
     /// Bytes of a record's value: a size is drawn between both for each.
     pub record_bytes_min: usize,
     pub record_bytes_max: usize,
@@ -96,6 +98,7 @@ impl Default for Workload {
             topics: 1,
             partitions: 1,
             topic: None,
+            keep_topics: false,
             record_bytes_min: 1024,
             record_bytes_max: 1024,
             keys: Keys::None,
@@ -152,6 +155,7 @@ impl Workload {
         let bare = |workload: &Workload| Workload {
             name: String::new(),
             topic: None,
+            keep_topics: false,
             seed: 0,
             warm_up_seconds: 0.0,
             seconds: 0.0,
