@@ -36,6 +36,13 @@ impl Broker {
         Broker::ready(command, dir)
     }
 
+    /// Bytes that it has written to a device since its start.
+    pub fn written(&self) -> u64 {
+        let counters = std::fs::read_to_string(format!("/proc/{}/io", self.pid)).unwrap_or_default();
+        let line = counters.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+        line.and_then(|bytes| bytes.parse().ok()).unwrap_or(0)
+    }
+
     /// Whether it has left nothing of its data, after its input has ended.
     pub fn leaves_nothing(mut self) -> bool {
         self.stdin = None;

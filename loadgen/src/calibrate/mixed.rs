@@ -26,6 +26,8 @@ const READ_FILE_BYTES: u64 = 2 << 30;
 const WRITE_FILE_BYTES: u64 = 256 << 20;
 /// A batch as producers send them.
 const WRITE_BYTES: usize = 64 << 10;
+/// So many that are due go out as one, as a broker's do that came while it was flushing.
+const WRITES_AT_ONCE: u64 = 16;
 
 /// What is asked of the device, in bytes a second.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +58,11 @@ pub fn measure(limits: &mut Limits, directory: &Path, each: Duration, rates: Rat
     let rate = |bytes: u64| bytes as f64 / 1e6 / seen.seconds;
     let note = format!("{} KiB at depth {READS_IN_FLIGHT}, O_DIRECT, beside the writes", READ_BYTES >> 10);
     limits.add("read-beside-writes", "read, cold, beside writes", rate(seen.read), "MB/s", &note);
-    let note = format!("{} KiB and fdatasync each, {:.0} MB/s asked for", WRITE_BYTES >> 10, rates.writes / 1e6);
+    let note = format!(
+        "{} KiB (all that are due at once) and fdatasync, {:.0} MB/s asked for",
+        WRITE_BYTES >> 10,
+        rates.writes / 1e6
+    );
     limits.add("write-beside-reads", "write and flush beside reads", rate(seen.written), "MB/s", &note);
     for (id, name, quantile) in [
         ("flush-p50-beside-reads", "write and flush beside reads, p50", 0.5),
@@ -95,21 +101,30 @@ async fn both(reads: &Arc<RawFile>, writes: &Arc<RawFile>, each: Duration, rates
         }));
     }
     let mut took = histogram();
-    let mut buffer = AlignedBuf::with_capacity(WRITE_BYTES);
-    buffer.put_zeros(WRITE_BYTES);
-    let mut written = 0;
+    let mut buffer = AlignedBuf::with_capacity(WRITE_BYTES * WRITES_AT_ONCE as usize);
+    let (mut written, mut position) = (0_u64, 0);
+    let due = |number: u64| begin + Duration::from_secs_f64((number * WRITE_BYTES as u64) as f64 / rates.writes);
     while took.is_empty() || Instant::now() < end {
-        let due = begin + Duration::from_secs_f64(written as f64 / rates.writes);
-        runtime::sleep_until(due).await;
-        let (count, back) = file::write_at(writes, buffer, written % WRITE_FILE_BYTES).await;
-        count.map_err(|error| Error::Io("writing", error))?;
+        runtime::sleep_until(due(written)).await;
+        let now = Instant::now();
+        let count = (1..=WRITES_AT_ONCE).take_while(|ahead| due(written + ahead - 1) <= now).count().max(1);
+        buffer.clear();
+        buffer.put_zeros(WRITE_BYTES * count);
+        if position + buffer.len() as u64 > WRITE_FILE_BYTES {
+            position = 0;
+        }
+        position += buffer.len() as u64;
+        let (outcome, back) = file::write_at(writes, buffer, position - (WRITE_BYTES * count) as u64).await;
+        outcome.map_err(|error| Error::Io("writing", error))?;
         buffer = back;
         file::fdatasync(writes).await.map_err(|error| Error::Io("flushing", error))?;
-        took.saturating_record(due.elapsed().as_micros() as u64);
-        written += WRITE_BYTES as u64;
+        for number in written..written + count as u64 {
+            took.saturating_record(due(number).elapsed().as_micros() as u64);
+        }
+        written += count as u64;
     }
     for reader in readers {
         reader.await?;
     }
-    Ok(Seen { read: read.get(), written, took, seconds: begin.elapsed().as_secs_f64() })
+    Ok(Seen { read: read.get(), written: written * WRITE_BYTES as u64, took, seconds: begin.elapsed().as_secs_f64() })
 }
