@@ -83,8 +83,8 @@ pub struct Options {
     /// Bytes of each batch that is served
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes, default_value = "64K")]
     batch_bytes: u64,
-    /// Bytes that the served batches have in all: more than a cache holds, as a broker's tail in memory has
-    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, default_value = "64M")]
+    /// Bytes that the served batches have in all; by default as many as the workloads `tail*` read over and over
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, default_value = "16M")]
     set_bytes: u64,
     /// Bytes of the recycled files of one topic together
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes, default_value = "1G")]
@@ -92,6 +92,12 @@ pub struct Options {
     /// Connections at a time; more are closed
     #[arg(long, default_value_t = 4096)]
     connections: usize,
+    /// Receive buffers of all connections together
+    #[arg(long, default_value_t = 256, hide = true)]
+    recv_buffers: u16,
+    /// Bytes of each of them
+    #[arg(long, default_value_t = 64 << 10, hide = true)]
+    recv_buffer_bytes: u32,
     /// End when the standard input does
     #[arg(long, hide = true)]
     with_input: bool,
@@ -129,8 +135,8 @@ pub fn serve(options: &Options) -> Result<(), Error> {
     }
     let runtime = RuntimeOptions {
         completion_entries: 32 * 1024,
-        recv_buffers: 256,
-        recv_buffer_bytes: 64 * 1024,
+        recv_buffers: options.recv_buffers,
+        recv_buffer_bytes: options.recv_buffer_bytes,
         aligned_retained_bytes_max: HELD_BYTES_MAX,
         ..RuntimeOptions::default()
     };
