@@ -71,7 +71,7 @@ pub struct Options {
     /// What `--mode send` does with what is produced: write or echo
     #[arg(long, value_enum, default_value_t = Mode::Echo)]
     produce: Mode,
-    /// Where its files are; removed at the end [default: a directory of its own]
+    /// Where its files are for as long as it runs [default: where brokers would keep their data]
     #[arg(long)]
     dir: Option<PathBuf>,
     /// The port clients connect to; a free one without
@@ -114,11 +114,13 @@ struct Sink {
 
 /// Serves until SIGTERM or Ctrl-C, or until the input ends.
 pub fn serve(options: &Options) -> Result<(), Error> {
-    let own = if options.dir.is_none() { Some(cli::scratch(None)?) } else { None };
-    let directory = match (&options.dir, &own) {
-        (Some(dir), _) => dir.clone(),
-        (None, Some(own)) => own.path().to_path_buf(),
-        (None, None) => PathBuf::new(),
+    // Who started us made it for us; what a user names may hold other things.
+    let (directory, _own) = match &options.dir {
+        Some(dir) if options.with_input => (dir.clone(), None),
+        dir => {
+            let own = cli::scratch(dir.as_deref())?;
+            (own.path().to_path_buf(), Some(own))
+        }
     };
     std::fs::create_dir_all(&directory).map_err(|error| Error::file(&directory, &error))?;
     interrupt::remember(&directory);
