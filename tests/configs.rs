@@ -394,3 +394,22 @@ fn what_was_answered_survives_crashes() {
     let mut wire = Wire::connect(&broker);
     shows(&mut wire, TOPIC, "t", "retention.bytes", &least.to_string(), TOPIC_CONFIG);
 }
+
+#[test]
+fn changes_of_the_catalog_get_a_snapshot_in_time() {
+    if is_kafka() {
+        return; // It counts from its start.
+    }
+    let mut broker = Broker::start(&[("metadata.log.max.snapshot.interval.ms", "200")]);
+    create_topic(&broker, "t", 1, &[]);
+    set(&mut Wire::connect(&broker), "t", "segment.ms", "1234567");
+    let snapshots = || {
+        let names = std::fs::read_dir(broker.data_dir().join("__cluster_metadata-0")).expect("the directory");
+        let names = names.filter_map(Result::ok).map(|name| name.file_name().to_string_lossy().into_owned());
+        names.filter(|name| name.ends_with(".checkpoint")).max().expect("one is there from the first start")
+    };
+    let first = format!("{:020}-{:010}.checkpoint", 0, 0);
+    retry("a snapshot", || if snapshots() > first { Ok(()) } else { Err(rdkafka::error::KafkaError::Canceled) });
+    broker.restart();
+    shows(&mut Wire::connect(&broker), TOPIC, "t", "segment.ms", "1234567", TOPIC_CONFIG);
+}

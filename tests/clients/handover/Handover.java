@@ -12,11 +12,13 @@ import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
 import java.util.Random;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.Future;
@@ -25,6 +27,7 @@ import java.util.stream.Collectors;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AlterConfigOp;
 import org.apache.kafka.clients.admin.ConfigEntry;
+import org.apache.kafka.clients.admin.ListConfigResourcesOptions;
 import org.apache.kafka.clients.admin.ListTopicsOptions;
 import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
@@ -76,6 +79,8 @@ public final class Handover {
         create("grown", 2, Map.of("retention.ms", "864000000"));
         create("doomed", 2, Map.of());
         write(round);
+        configure(ConfigResource.Type.GROUP, "group-a",
+            Map.of("consumer.session.timeout.ms", "50000", "share.auto.offset.reset", "earliest"));
         commit("group-a", 100);
         commit("group-b", 7);
     }
@@ -92,6 +97,7 @@ public final class Handover {
         admin.deleteRecords(Map.of(new TopicPartition("made-by-kafka", 0), RecordsToDelete.beforeOffset(20))).all().get();
         configure("grown", Map.of("retention.ms", "777000000", "max.message.bytes", "500000"));
         configure("segments", Map.of("index.interval.bytes", "8192"));
+        configure(ConfigResource.Type.GROUP, "group-kafka", Map.of("consumer.heartbeat.interval.ms", "6000"));
         commit("group-a", 150);
         subscribe("group-kafka");
     }
@@ -108,10 +114,14 @@ public final class Handover {
     }
 
     private void configure(String topic, Map<String, String> values) throws Exception {
+        configure(ConfigResource.Type.TOPIC, topic, values);
+    }
+
+    private void configure(ConfigResource.Type type, String name, Map<String, String> values) throws Exception {
         var ops = values.entrySet().stream()
             .map(of -> new AlterConfigOp(new ConfigEntry(of.getKey(), of.getValue()), AlterConfigOp.OpType.SET))
             .collect(Collectors.<AlterConfigOp>toList());
-        admin.incrementalAlterConfigs(Map.of(new ConfigResource(ConfigResource.Type.TOPIC, topic), ops)).all().get();
+        admin.incrementalAlterConfigs(Map.of(new ConfigResource(type, name), ops)).all().get();
     }
 
     /** Writes to every partition of every topic of users that is not meant to stay empty. */
@@ -228,10 +238,14 @@ public final class Handover {
         }
         var topics = admin.listTopics().names().get().stream().sorted()
             .map(name -> new ConfigResource(ConfigResource.Type.TOPIC, name)).toList();
-        var configs = admin.describeConfigs(topics).all().get();
-        for (var topic : topics) {
+        var configured = new ArrayList<>(topics);
+        admin.listConfigResources(Set.of(ConfigResource.Type.GROUP), new ListConfigResourcesOptions()).all().get().stream()
+            .sorted(Comparator.comparing(ConfigResource::name)).forEach(configured::add);
+        var configs = admin.describeConfigs(configured).all().get();
+        for (var topic : configured) {
             configs.get(topic).entries().stream()
-                .filter(entry -> entry.source() == ConfigEntry.ConfigSource.DYNAMIC_TOPIC_CONFIG)
+                .filter(entry -> entry.source() == ConfigEntry.ConfigSource.DYNAMIC_TOPIC_CONFIG
+                    || entry.source() == ConfigEntry.ConfigSource.DYNAMIC_GROUP_CONFIG)
                 .map(entry -> "config " + topic.name() + " " + entry.name() + "=" + entry.value())
                 .sorted().forEach(System.out::println);
         }
