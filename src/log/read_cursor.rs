@@ -87,6 +87,11 @@ impl Cursor {
         let held = Held { budget: Rc::clone(budget), bytes: bytes as usize };
         let (log, position) = (Rc::clone(log), self.position);
         self.ahead = Some(spawn(async move {
+            let _files = log.enter_files().await;
+            if !log.is_still(view) {
+                // Compacted or removed: nobody asks for these bytes any more.
+                return Err(log.out_of_range(view.base_offset));
+            }
             let bytes = log.window(view, position, bytes).await?;
             Ok(Ahead { bytes, _held: held })
         }));

@@ -1,0 +1,89 @@
+//! Keeps readers and a change of names apart: a reader looks up offsets in one file and reads in another, and both have
+//! to be of the same segment.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use super::super::log::Log;
+
+#[derive(Debug, Default)]
+pub(in crate::log) struct Gate {
+    readers: Cell<usize>,
+    closed: Cell<bool>,
+    compacting: Cell<bool>,
+}
+
+impl Gate {
+    /// A compaction begins; says whether there is one already.
+    pub(super) fn begin(&self) -> bool {
+        self.compacting.replace(true)
+    }
+
+    pub(super) fn end(&self) {
+        self.compacting.set(false);
+    }
+
+    /// Whether a compaction is at the log's files.
+    pub fn is_compacting(&self) -> bool {
+        self.compacting.get()
+    }
+
+    /// Whether names are being changed, or are about to be.
+    pub fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+}
+
+/// As long as it lives, segment files keep their names, retention aside.
+pub struct FilesGuard {
+    log: Rc<Log>,
+}
+
+impl Drop for FilesGuard {
+    fn drop(&mut self) {
+        let gate = &self.log.gate;
+        gate.readers.set(gate.readers.get() - 1);
+        if gate.closed.get() && gate.readers.get() == 0 {
+            self.log.note_progress();
+        }
+    }
+}
+
+/// As long as it lives nobody reads segment files.
+pub(super) struct NamesGuard {
+    log: Rc<Log>,
+}
+
+impl Drop for NamesGuard {
+    fn drop(&mut self) {
+        self.log.gate.closed.set(false);
+        self.log.note_progress();
+    }
+}
+
+impl Log {
+    /// Waits, if names of segment files are just being changed, until that is over.
+    pub async fn enter_files(self: &Rc<Self>) -> FilesGuard {
+        loop {
+            let changed = self.progress().listen();
+            if !self.gate.closed.get() {
+                self.gate.readers.set(self.gate.readers.get() + 1);
+                return FilesGuard { log: Rc::clone(self) };
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits until no reader is left; new ones wait for the guard's end. For one at a time.
+    pub(super) async fn close_files(self: &Rc<Self>) -> NamesGuard {
+        self.gate.closed.set(true);
+        let guard = NamesGuard { log: Rc::clone(self) };
+        loop {
+            let changed = self.progress().listen();
+            if self.gate.readers.get() == 0 {
+                return guard;
+            }
+            changed.await;
+        }
+    }
+}

@@ -1,0 +1,406 @@
+//! Compaction against what a log means: the last value of each key, the offsets of what stays, on the device and for
+//! readers.
+
+use std::collections::BTreeMap;
+
+use bytes::{Bytes, BytesMut};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::super::config::CleanupPolicy;
+use super::super::live_tests::{MODES, Written, data_dir, loaded, options, run};
+use super::super::log_shard::LogShard;
+use super::super::read::Chunk;
+use super::super::segment::AppendBatch;
+use super::super::testing::write_segment;
+use super::super::{LogConfig, LogScanner, names};
+use super::filter::{Left, filter, note_latest};
+use super::latest::LatestOffsets;
+use super::*;
+use crate::log::fault::testing::power_cuts;
+use crate::record::control::{ControlRecordType, end_txn_marker};
+use crate::record::{BatchBuilder, BatchHeader, BatchOptions, Codec, Producer, RecordIter};
+use crate::types::{LeaderEpoch, ProducerId};
+
+const NOW: i64 = 1_000_000;
+const KEYS_BYTES_MAX: usize = 1 << 20;
+
+/// A record: key and value.
+type Row = (Option<&'static str>, Option<&'static str>);
+
+fn batch(options: BatchOptions, base_offset: i64, rows: &[Row]) -> BytesMut {
+    let mut builder = BatchBuilder::new(BatchOptions { base_offset: Offset(base_offset), ..options });
+    for (at, (key, value)) in rows.iter().enumerate() {
+        builder.append(NOW + at as i64, key.map(str::as_bytes), value.map(str::as_bytes), &[]);
+    }
+    builder.build()
+}
+
+fn rules(now_ms: i64) -> Rules {
+    Rules { now_ms, delete_retention_ms: 100, last_of_producers: HashMap::new() }
+}
+
+fn latest(batches: &[&[u8]]) -> LatestOffsets {
+    let mut latest = LatestOffsets::new(Offset(0), KEYS_BYTES_MAX);
+    for batch in batches {
+        note_latest(batch, &mut latest).unwrap();
+    }
+    latest
+}
+
+fn rows(batch: &[u8]) -> Vec<(i64, Option<String>, Option<String>, i64)> {
+    let text = |bytes: Option<&[u8]>| bytes.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap());
+    let mut rows = Vec::new();
+    let mut records = RecordIter::new(batch).unwrap();
+    while let Some(record) = records.next_record().unwrap() {
+        rows.push((record.offset.0, text(record.key), text(record.value), record.timestamp));
+    }
+    rows
+}
+
+fn part(left: Left) -> BytesMut {
+    match left {
+        Left::Part(batch) => batch,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_last_record_of_each_key_stays_where_it_was() {
+    for codec in [Codec::None, Codec::Gzip, Codec::Lz4, Codec::Zstd] {
+        let options = BatchOptions { codec, leader_epoch: LeaderEpoch(4), ..BatchOptions::default() };
+        let one = batch(
+            options,
+            10,
+            &[(Some("a"), Some("1")), (Some("b"), Some("2")), (Some("a"), Some("3")), (None, Some("x"))],
+        );
+        let two = batch(options, 14, &[(Some("b"), Some("4"))]);
+        let latest = latest(&[&one, &two]);
+        assert_eq!(filter(&two, &latest, &rules(NOW)), Ok(Left::All));
+        let left = part(filter(&one, &latest, &rules(NOW)).unwrap());
+        crate::record::check_crc(&left).unwrap();
+        assert_eq!(rows(&left), [(12, Some("a".to_owned()), Some("3".to_owned()), NOW + 2)]);
+        let (header, before) = (BatchHeader::parse(&left).unwrap(), BatchHeader::parse(&one).unwrap());
+        assert_eq!((header.base_offset, header.last_offset()), (before.base_offset, before.last_offset()));
+        assert_eq!((header.leader_epoch, header.attributes.codec_id()), (LeaderEpoch(4), codec.id()));
+        assert_eq!(header.max_timestamp, NOW + 2);
+    }
+}
+
+#[test]
+fn tombstones_stay_for_a_while() {
+    let one = batch(BatchOptions::default(), 0, &[(Some("a"), Some("1")), (Some("b"), None)]);
+    let two = batch(BatchOptions::default(), 2, &[(Some("a"), None), (Some("c"), Some("2"))]);
+    let known = latest(&[&one, &two]);
+    let (one, two) =
+        (part(filter(&one, &known, &rules(NOW)).unwrap()), part(filter(&two, &known, &rules(NOW)).unwrap()));
+    for batch in [&one, &two] {
+        assert_eq!(BatchHeader::parse(batch).unwrap().delete_horizon_ms(), Some(NOW + 100));
+    }
+    assert_eq!(rows(&one), [(1, Some("b".to_owned()), None, NOW + 1)], "the time of a record stays its own");
+    assert_eq!(rows(&two).len(), 2);
+    // The time counts from the first compaction.
+    assert_eq!(filter(&one, &known, &rules(NOW + 99)), Ok(Left::All));
+    assert_eq!(filter(&one, &known, &rules(NOW + 100)), Ok(Left::Nothing));
+    let two = part(filter(&two, &known, &rules(NOW + 100)).unwrap());
+    assert_eq!(rows(&two), [(3, Some("c".to_owned()), Some("2".to_owned()), NOW + 1)]);
+}
+
+#[test]
+fn what_was_not_looked_at_stays() {
+    let one = batch(BatchOptions::default(), 0, &[(Some("a"), Some("1")), (None, Some("x"))]);
+    let known = LatestOffsets::new(Offset(0), KEYS_BYTES_MAX);
+    assert_eq!(filter(&one, &known, &rules(NOW)), Ok(Left::All));
+}
+
+#[test]
+fn markers_stay_and_open_ends_do_not_supersede() {
+    let producer = Producer { id: ProducerId(3), epoch: 0, base_sequence: 7 };
+    let within = BatchOptions { producer, transactional: true, ..BatchOptions::default() };
+    let plain = batch(BatchOptions::default(), 0, &[(Some("a"), Some("1")), (Some("b"), Some("1"))]);
+    let in_transaction = batch(within, 2, &[(Some("a"), Some("2")), (Some("b"), Some("2"))]);
+    let mut marker = BatchBuilder::new(BatchOptions { control: true, base_offset: Offset(4), ..within });
+    marker.append_control(NOW, ControlRecordType::Abort, &end_txn_marker(0));
+    let marker = marker.build();
+    let later = batch(BatchOptions::default(), 5, &[(Some("b"), Some("3"))]);
+    let known = latest(&[&plain, &in_transaction, &marker, &later]);
+    assert_eq!(
+        rows(&part(filter(&plain, &known, &rules(NOW)).unwrap())).len(),
+        1,
+        "a was only superseded by what was aborted"
+    );
+    let left = part(filter(&in_transaction, &known, &rules(NOW)).unwrap());
+    assert_eq!(rows(&left).iter().map(|row| row.0).collect::<Vec<_>>(), [2]);
+    let header = BatchHeader::parse(&left).unwrap();
+    assert!(header.attributes.is_transactional());
+    assert_eq!((header.producer_id, header.base_sequence, header.last_sequence()), (ProducerId(3), 7, 8));
+    assert_eq!(filter(&marker, &known, &rules(i64::MAX)), Ok(Left::All));
+}
+
+#[test]
+fn the_last_batch_of_a_producer_leaves_its_header() {
+    let producer = Producer { id: ProducerId(3), epoch: 2, base_sequence: 7 };
+    let options = BatchOptions { producer, ..BatchOptions::default() };
+    let one = batch(options, 0, &[(Some("a"), Some("1")), (Some("b"), Some("1"))]);
+    let two = batch(BatchOptions::default(), 2, &[(Some("a"), Some("2")), (Some("b"), Some("2"))]);
+    let known = latest(&[&one, &two]);
+    let mut rules = rules(NOW);
+    assert_eq!(filter(&one, &known, &rules), Ok(Left::Nothing));
+    rules.last_of_producers.insert(ProducerId(3), Offset(1));
+    let left = part(filter(&one, &known, &rules).unwrap());
+    crate::record::check_crc(&left).unwrap();
+    let (header, before) = (BatchHeader::parse(&left).unwrap(), BatchHeader::parse(&one).unwrap());
+    assert_eq!((header.count, header.last_offset()), (0, Offset(1)));
+    assert_eq!((header.last_sequence(), header.producer_epoch), (before.last_sequence(), 2));
+    assert_eq!(header.max_timestamp, before.max_timestamp);
+    assert_eq!(filter(&left, &known, &rules), Ok(Left::All));
+    rules.last_of_producers.clear();
+    assert_eq!(filter(&left, &known, &rules), Ok(Left::Nothing));
+}
+
+/// What a log means: the last value of each key, `None` for one that was deleted.
+type Meaning = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+fn take_in(meaning: &mut Meaning, batch: &[u8]) {
+    let mut records = RecordIter::new(batch).unwrap();
+    while let Some(record) = records.next_record().unwrap() {
+        meaning.insert(record.key.unwrap().to_vec(), record.value.map(<[u8]>::to_vec));
+    }
+}
+
+/// Deleted keys are as good as keys that never were.
+fn live(meaning: &Meaning) -> Meaning {
+    meaning.iter().filter(|(_, value)| value.is_some()).map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+fn random_batch(random: &mut StdRng, base_offset: i64) -> BytesMut {
+    let mut builder = BatchBuilder::new(BatchOptions { base_offset: Offset(base_offset), ..BatchOptions::default() });
+    for at in 0..random.random_range(1..6) {
+        let key = format!("key {}", random.random_range(0..12));
+        let value = vec![random.random::<u8>(); random.random_range(0..200)];
+        let value = (random.random_range(0..4) > 0).then_some(&value[..]);
+        builder.append(NOW + base_offset + at, Some(key.as_bytes()), value, &[]);
+    }
+    builder.build()
+}
+
+fn config() -> LogConfig {
+    LogConfig {
+        segment_bytes: 1500,
+        index_interval_bytes: 200,
+        cleanup_policy: CleanupPolicy { delete: false, compact: true },
+        delete_retention_ms: 100,
+        min_cleanable_dirty_ratio: 0.0,
+        retention_ms: -1,
+        ..LogConfig::default()
+    }
+}
+
+async fn read_meaning(log: &Rc<Log>, from: Offset) -> Meaning {
+    let mut meaning = Meaning::new();
+    let (mut offset, end) = (from, log.high_watermark());
+    while offset < end {
+        let read = log.read(offset, end, 700, true).await.unwrap();
+        let mut bytes = Vec::new();
+        for chunk in read.chunks {
+            match chunk {
+                Chunk::Mem(part) => bytes.extend_from_slice(&part),
+                Chunk::File(range) => {
+                    let start = bytes.len();
+                    bytes.resize(start + range.len as usize, 0);
+                    fs::pread(&range.file, &mut bytes[start..], range.position).unwrap();
+                }
+            }
+        }
+        if bytes.is_empty() {
+            // Nothing is left from here to the end.
+            break;
+        }
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let header = BatchHeader::parse(rest).unwrap();
+            assert!(header.last_offset() >= offset, "batch {} at {offset}", header.base_offset);
+            take_in(&mut meaning, &rest[..header.size()]);
+            offset = header.next_offset();
+            rest = &rest[header.size()..];
+        }
+    }
+    meaning
+}
+
+/// Appends, compacts, reads and starts again, in any order: the log always means the same.
+#[test]
+fn a_compacted_log_means_what_it_meant() {
+    for io in MODES {
+        for seed in 0..12 {
+            let mut random = StdRng::seed_from_u64(seed);
+            let root = data_dir();
+            run(async {
+                let mut shard = LogShard::new(options(io));
+                let mut log = Written::new(&shard, root.path(), 0, config()).log;
+                let mut meaning = Meaning::new();
+                let (mut now_ms, mut compacted_to) = (NOW, Offset(0));
+                for step in 0..60 {
+                    match random.random_range(0..10) {
+                        0..=6 => {
+                            let batch = random_batch(&mut random, log.log_end_offset().0);
+                            take_in(&mut meaning, &batch);
+                            let header = BatchHeader::parse(&batch).unwrap();
+                            log.append(AppendBatch {
+                                bytes: batch.freeze(),
+                                base_offset: header.base_offset,
+                                last_offset: header.last_offset(),
+                                leader_epoch: LeaderEpoch(0),
+                                max_timestamp: header.max_timestamp,
+                            })
+                            .unwrap();
+                            log.wait_flushed(log.log_end_offset()).await.unwrap();
+                        }
+                        7 | 8 => {
+                            let memory = if random.random() { KEYS_BYTES_MAX } else { 300 };
+                            let (segments, size) = (log.segment_count(), log.size_bytes());
+                            if let Some(done) = log.compact(compacted_to, now_ms, memory).await.unwrap() {
+                                assert!(done.end_offset > compacted_to, "seed {seed}, step {step}: no progress");
+                                compacted_to = done.end_offset;
+                                assert_eq!(log.size_bytes(), size + done.bytes_after - done.bytes_before);
+                                assert_eq!(log.segment_count(), segments + done.segments_after - done.segments_before);
+                            }
+                        }
+                        _ => {
+                            log.close().await.unwrap();
+                            shard = LogShard::new(options(io));
+                            let end = log.log_end_offset();
+                            let found = loaded(root.path(), 0, config(), random.random());
+                            assert_eq!(
+                                (found.log_end_offset, found.damage.clone()),
+                                (end, None),
+                                "seed {seed}, step {step}"
+                            );
+                            log = Log::open(found, &shard, LeaderEpoch(0));
+                        }
+                    }
+                    now_ms += random.random_range(0..60);
+                    assert_eq!(live(&read_meaning(&log, Offset(0)).await), live(&meaning), "seed {seed}, step {step}");
+                    let from = Offset(random.random_range(0..=log.log_end_offset().0));
+                    let some = read_meaning(&log, from).await;
+                    assert!(
+                        some.iter().all(|(key, value)| meaning.get(key) == Some(value)),
+                        "seed {seed}, step {step}"
+                    );
+                }
+                log.close().await.unwrap();
+            });
+        }
+    }
+}
+
+#[test]
+fn a_log_does_not_grow_with_what_is_superseded() {
+    let root = data_dir();
+    run(async {
+        let shard = LogShard::new(options(MODES[1]));
+        let log = Written::new(&shard, root.path(), 0, config()).log;
+        let mut compacted_to = Offset(0);
+        for round in 0..300_i64 {
+            let mut builder =
+                BatchBuilder::new(BatchOptions { base_offset: log.log_end_offset(), ..BatchOptions::default() });
+            for key in 0..5 {
+                builder.append(NOW + round, Some(format!("{key}").as_bytes()), Some(&[7; 20]), &[]);
+            }
+            let batch = builder.build();
+            let header = BatchHeader::parse(&batch).unwrap();
+            log.append(AppendBatch {
+                bytes: Bytes::from(batch),
+                base_offset: header.base_offset,
+                last_offset: header.last_offset(),
+                leader_epoch: LeaderEpoch(0),
+                max_timestamp: header.max_timestamp,
+            })
+            .unwrap();
+            log.wait_flushed(log.log_end_offset()).await.unwrap();
+            let wish = log.compactable(compacted_to, NOW).await.unwrap();
+            if wish.is_some_and(|wish| wish.is_due)
+                && let Some(done) = log.compact(compacted_to, NOW, KEYS_BYTES_MAX).await.unwrap()
+            {
+                compacted_to = done.end_offset;
+            }
+            assert!(log.size_bytes() < 12_000, "{} bytes in round {round}", log.size_bytes());
+        }
+        assert!(log.segment_count() < 6);
+        log.close().await.unwrap();
+        // A reader that asks for an offset that is gone is given the next one.
+        let mut scanner = LogScanner::open(&log.dir(), Offset(0), log.log_end_offset()).unwrap();
+        let first = scanner.next_batch().unwrap().unwrap().0;
+        assert!(first.base_offset.0 > 1000, "{}", first.base_offset);
+    });
+}
+
+#[test]
+fn no_power_cut_changes_what_a_log_means() {
+    for seed in 0..6 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let (mut segments, mut meaning, mut end) = (Vec::new(), Meaning::new(), 0);
+        for _ in 0..5 {
+            let (base, mut bytes) = (end, Vec::new());
+            for _ in 0..random.random_range(1..6) {
+                let batch = random_batch(&mut random, end);
+                take_in(&mut meaning, &batch);
+                end = BatchHeader::parse(&batch).unwrap().next_offset().0;
+                bytes.extend_from_slice(&batch);
+            }
+            segments.push((base, bytes));
+        }
+        let dir_of = |root: &Path| root.join("t-0");
+        let before = |root: &Path| {
+            let dir = dir_of(root);
+            fs::create_dir(&dir).unwrap();
+            fs::sync_dir(root).unwrap();
+            for (base, bytes) in &segments {
+                write_segment(&dir, *base, bytes);
+            }
+            let id = crate::types::KafkaUuid([7; 16]).to_string();
+            fs::write_synced(&dir.join(names::PARTITION_METADATA), format!("version: 0\ntopic_id: {id}").as_bytes())
+                .unwrap();
+            fs::sync_dir(&dir).unwrap();
+        };
+        let body = |root: &Path| {
+            let ends = segments.iter().skip(1).map(|(base, _)| *base).chain([end]);
+            // The last one is the active one.
+            let sources: Vec<Source> = segments
+                .iter()
+                .zip(ends)
+                .map(|((base, bytes), end)| Source {
+                    base_offset: Offset(*base),
+                    size_bytes: bytes.len() as u64,
+                    end_offset: Offset(end),
+                })
+                .take(4)
+                .collect();
+            let config = LogConfig { segment_bytes: 2500, ..config() };
+            let mut job = Job::new(dir_of(root).into(), config, rules(NOW), sources, Offset(0), KEYS_BYTES_MAX);
+            loop {
+                match job.step().unwrap() {
+                    Progress::More => {}
+                    Progress::Done => break,
+                    Progress::Ready(output) => {
+                        let bases: Vec<Offset> = output.sources.iter().map(|it| it.base_offset).collect();
+                        swap::swap_names(&dir_of(root), output.base_offset(), &bases).unwrap();
+                    }
+                }
+            }
+        };
+        power_cuts(before, body, |left, done, cut| {
+            let found = loaded(left, 0, config(), false);
+            let what = format!("seed {seed}, cut {cut}, done {done}");
+            assert_eq!((found.damage.clone(), found.log_end_offset), (None, Offset(end)), "{what}");
+            let mut now = Meaning::new();
+            let mut scanner = LogScanner::open(&found.dir, Offset(0), Offset(end)).unwrap();
+            while let Some((_, batch)) = scanner.next_batch().unwrap() {
+                take_in(&mut now, batch);
+            }
+            assert_eq!(live(&now), live(&meaning), "{what}");
+            let left_over: Vec<String> = fs::list(&found.dir).unwrap().into_iter().map(|(name, _)| name).collect();
+            assert!(!left_over.iter().any(|name| name.ends_with(".swap") || name.ends_with(".cleaned")), "{what}");
+        });
+    }
+}
