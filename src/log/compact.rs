@@ -6,7 +6,7 @@
 //! old segments or the new one:
 //!
 //! ```text
-//!   .cleaned written, synced ── renamed to .swap, synced ── old ones renamed to .deleted ── .swap dropped, synced
+//!   .cleaned written, synced ── renamed to .swap, synced ── old ones renamed to .deleted, synced ── .swap dropped, synced
 //!   a start: removes it          a start: puts it in the place of the old ones
 //! ```
 //!
@@ -19,32 +19,53 @@ mod latest;
 mod swap;
 #[cfg(test)]
 mod tests;
+mod transactions;
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
-use crate::runtime::{fs, offload};
-use crate::types::Offset;
+use crate::record::{BATCH_HEADER_BYTES, BatchHeader};
+use crate::runtime::{self, fs, offload};
+use crate::types::{Offset, ProducerId};
 
 use super::disk_room::DiskLevel;
 use super::error::{LogError, is_disk_full};
 use super::log::{Log, State};
 use super::names::FileKind;
 use super::producers::ProducerTable;
-use filter::Rules;
+use super::read::SegmentView;
+use filter::{LastOfProducer, Rules};
 use job::{CompactError, Job, Output, Progress, Source};
 
-pub use gate::FilesGuard;
 pub(super) use gate::Gate;
+pub use gate::{FilesGuard, FilesHold};
+
+/// How long a compaction waits at most before it looks whether it is still wanted.
+const WAIT_MAX: Duration = Duration::from_millis(100);
 
 /// What compaction would do for a log.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Compactable {
     /// How much of what can be compacted has not been yet, by bytes.
     pub dirty_ratio: f64,
-    /// It is due: the ratio is above `min.cleanable.dirty.ratio`, or the oldest of it is older than `max.compaction.lag.ms`.
+    /// Bytes of what has not been.
+    pub dirty_bytes: u64,
+    /// By how much the oldest of it is older than `max.compaction.lag.ms`; 0 if it is not.
+    pub delay_ms: i64,
+    /// It is due: the ratio is above `min.cleanable.dirty.ratio`, or there is a delay.
     pub is_due: bool,
+}
+
+/// How a log is compacted.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct CompactOptions {
+    pub now_ms: i64,
+    /// Memory for keys. What does not fit is left for the next time.
+    pub keys_bytes_max: usize,
+    /// Bytes read and written in a second at most.
+    pub bytes_per_second_max: f64,
 }
 
 /// What a compaction came to.
@@ -52,87 +73,114 @@ pub struct Compactable {
 pub struct Compacted {
     /// Up to where the log is compacted now.
     pub end_offset: Offset,
+    /// Bytes of the segments that were replaced, and of those in their place.
     pub bytes_before: u64,
     pub bytes_after: u64,
     pub segments_before: usize,
     pub segments_after: usize,
+    /// Memory that the keys took.
+    pub keys_bytes: usize,
 }
 
 impl Log {
-    /// Whether there is anything to compact in a log that is compacted up to `from`.
-    pub async fn compactable(self: &Rc<Self>, from: Offset, now_ms: i64) -> Result<Option<Compactable>, LogError> {
-        let sources = self.compaction_sources(now_ms).await?;
-        let first_dirty = self.first_dirty(from, &sources);
+    /// Up to where the log is compacted; none if it never was. For `cleaner-offset-checkpoint`.
+    pub fn compacted_to(&self) -> Option<Offset> {
+        self.compacted_to.get()
+    }
+
+    /// What the checkpoint said at the start. Of a log that ends before that nothing is known.
+    pub fn set_compacted_to(&self, offset: Option<Offset>) {
+        self.compacted_to.set(offset.filter(|offset| *offset <= self.log_end_offset()));
+    }
+
+    /// Whether a compaction failed, so that no more are tried.
+    pub fn is_uncompactable(&self) -> bool {
+        self.gate.has_failed()
+    }
+
+    /// Whether there is anything to compact (`LogCleanerManager.grabFilthiestCompactedLog`).
+    ///
+    /// # Errors
+    /// An index or a segment cannot be read.
+    pub async fn compactable(self: &Rc<Self>, now_ms: i64) -> Result<Option<Compactable>, LogError> {
+        if self.sealed.borrow().is_empty() || !self.may_compact() {
+            return Ok(None);
+        }
+        let _files = self.enter_files().await;
+        let first_dirty = self.first_dirty();
+        let views = self.compactable_views(now_ms).await?;
         let bytes = |dirty: bool| -> u64 {
-            let sources = sources.iter().filter(|source| (source.end_offset > first_dirty) == dirty);
-            sources.map(|source| source.size_bytes).sum()
+            let views = views.iter().filter(|view| (view.end_offset > first_dirty) == dirty);
+            views.map(|view| view.size).sum()
         };
-        let (clean, dirty) = (bytes(false), bytes(true));
-        if dirty == 0 {
+        let (clean, dirty_bytes) = (bytes(false), bytes(true));
+        if dirty_bytes == 0 {
             return Ok(None);
         }
         let config = self.config();
-        let dirty_ratio = dirty as f64 / (clean + dirty) as f64;
-        let oldest_ms = self.sealed.borrow().iter().find(|it| it.base_offset >= first_dirty).and_then(|it| it.largest);
-        let too_old = oldest_ms.is_some_and(|oldest| {
-            oldest.timestamp >= 0 && now_ms.saturating_sub(oldest.timestamp) > config.max_compaction_lag_ms
-        });
-        Ok(Some(Compactable { dirty_ratio, is_due: too_old || dirty_ratio > config.min_cleanable_dirty_ratio }))
+        let dirty_ratio = dirty_bytes as f64 / (clean + dirty_bytes) as f64;
+        let mut delay_ms = 0;
+        if config.max_compaction_lag_ms < i64::MAX
+            && let Some(first) = views.iter().find(|view| view.end_offset > first_dirty && view.size > 0)
+            && let Some(first_ms) = self.first_timestamp(*first).await?
+        {
+            delay_ms = now_ms.saturating_sub(config.max_compaction_lag_ms).saturating_sub(first_ms).max(0);
+        }
+        let is_due = delay_ms > 0 || dirty_ratio > config.min_cleanable_dirty_ratio;
+        Ok(Some(Compactable { dirty_ratio, dirty_bytes, delay_ms, is_due }))
     }
 
-    /// Compacts what can be; the log is compacted up to `from`. May take `keys_bytes_max` of memory, and does less where
-    /// that is not enough. `None`: the log was closed, or its segments went elsewhere meanwhile.
+    /// Compacts what can be. `None`: there was nothing to do, the log was closed, or its segments went elsewhere
+    /// meanwhile.
     ///
     /// # Errors
     /// The segments cannot be read or the new ones not be written. The log is as it was, or compacted in its front part.
-    pub async fn compact(
-        self: &Rc<Self>,
-        from: Offset,
-        now_ms: i64,
-        keys_bytes_max: usize,
-    ) -> Result<Option<Compacted>, LogError> {
+    /// But for a full disk, it is not tried again.
+    pub async fn compact(self: &Rc<Self>, options: &CompactOptions) -> Result<Option<Compacted>, LogError> {
         if self.gate.begin() {
             return Ok(None);
         }
-        let result = self.compact_alone(from, now_ms, keys_bytes_max).await;
+        let result = self.compact_alone(options).await;
         if !matches!(result, Ok(Some(_))) && !self.is_gone() {
             let dir = self.dir();
             let _ = offload(move || remove_cleaned(&dir)).await;
+        }
+        match &result {
+            Ok(Some(compacted)) => self.compacted_to.set(Some(compacted.end_offset)),
+            Ok(None) | Err(LogError::DiskFull) => {}
+            Err(_) => self.gate.note_failed(),
         }
         self.gate.end();
         self.note_progress();
         result
     }
 
-    async fn compact_alone(
-        self: &Rc<Self>,
-        from: Offset,
-        now_ms: i64,
-        keys_bytes_max: usize,
-    ) -> Result<Option<Compacted>, LogError> {
-        let sources = self.compaction_sources(now_ms).await?;
-        let first_dirty = self.first_dirty(from, &sources);
-        if sources.last().is_none_or(|last| last.end_offset <= first_dirty) {
-            return Ok(None);
-        }
-        let rules = Rules {
-            now_ms,
-            delete_retention_ms: self.config().delete_retention_ms,
-            last_of_producers: self.last_of_producers(now_ms),
+    async fn compact_alone(self: &Rc<Self>, options: &CompactOptions) -> Result<Option<Compacted>, LogError> {
+        let first_dirty = self.first_dirty();
+        let (sources, behind) = self.compaction_sources(options.now_ms).await?;
+        let round_end = match sources.last() {
+            Some(last) if last.end_offset > first_dirty && self.may_compact() => last.end_offset,
+            _ => return Ok(None),
         };
-        let mut job = Job::new(self.dir(), *self.config(), rules, sources, first_dirty, keys_bytes_max);
+        let rules = Rules {
+            now_ms: options.now_ms,
+            delete_retention_ms: self.config().delete_retention_ms,
+            last_of_producers: self.last_of_producers(options.now_ms),
+            round_end,
+        };
+        let segments = (sources, behind);
+        let mut job = Job::new(self.dir(), *self.config(), rules, segments, first_dirty, options.keys_bytes_max);
         let mut compacted = Compacted { end_offset: first_dirty, ..Compacted::default() };
         loop {
+            let (began, before) = (runtime::now(), job.figures);
             let (back, progress) = offload(move || {
                 let progress = job.step();
                 (job, progress)
             })
             .await;
             job = back;
-            if !self.may_compact() {
-                return Ok(None);
-            }
-            match progress.map_err(|error| self.compact_failed(error))? {
+            match progress.map_err(|error| compact_failed(&error))? {
+                _ if !self.may_compact() => return Ok(None),
                 Progress::More => {}
                 Progress::Ready(output) => {
                     compacted.segments_before += output.sources.len();
@@ -145,62 +193,113 @@ impl Log {
                 }
                 Progress::Done => {
                     compacted.end_offset = job.end();
+                    compacted.keys_bytes = job.figures.keys_bytes;
                     return Ok(Some(compacted));
                 }
             }
+            let took = runtime::now().saturating_duration_since(began);
+            let moved = job.figures.read_bytes + job.figures.written_bytes - before.read_bytes - before.written_bytes;
+            self.pause(took, moved as f64 / options.bytes_per_second_max).await;
         }
     }
 
-    fn may_compact(&self) -> bool {
-        let open = matches!(*self.state().borrow(), State::Open | State::Full { .. });
-        open && !self.is_gone() && self.shard().room.level() == DiskLevel::Room
+    /// Leaves the core to others for as long as a step took, and for as long as the bound on the rate demands.
+    async fn pause(&self, took: Duration, due_seconds: f64) {
+        let due = Duration::try_from_secs_f64(due_seconds).unwrap_or(Duration::MAX);
+        let mut left = took.max(due.saturating_sub(took));
+        while !left.is_zero() && self.may_compact() {
+            let wait = left.min(WAIT_MAX);
+            runtime::sleep(wait).await;
+            left = left.saturating_sub(wait);
+        }
     }
 
-    /// The segments that may be compacted, from the first on (`LogCleanerManager.cleanableOffsets`).
-    async fn compaction_sources(self: &Rc<Self>, now_ms: i64) -> Result<Vec<Source>, LogError> {
+    /// Asked again and again while a compaction is under way.
+    fn may_compact(&self) -> bool {
+        let open = matches!(*self.state().borrow(), State::Open | State::Full { .. });
+        open && !self.is_gone() && self.config().cleanup_policy.compact && self.shard().room.level() == DiskLevel::Room
+    }
+
+    /// The segments that may be compacted, from the first on, and those behind them (`LogCleanerManager.cleanableOffsets`).
+    async fn compaction_sources(self: &Rc<Self>, now_ms: i64) -> Result<(Vec<Source>, Vec<Source>), LogError> {
         let _files = self.enter_files().await;
+        let source = |view: SegmentView| Source {
+            base_offset: view.base_offset,
+            size_bytes: view.size,
+            end_offset: view.end_offset,
+        };
+        let sources: Vec<Source> = self.compactable_views(now_ms).await?.into_iter().map(source).collect();
+        let end = sources.last().map_or(Offset(i64::MAX), |last| last.end_offset);
+        let behind = self.segment_views().into_iter().filter(|view| view.base_offset >= end).map(source);
+        Ok((sources, behind.collect()))
+    }
+
+    async fn compactable_views(self: &Rc<Self>, now_ms: i64) -> Result<Vec<SegmentView>, LogError> {
         let lag_ms = self.config().min_compaction_lag_ms;
-        let stable = self.last_stable_offset();
-        let mut sources = Vec::new();
+        let (stable, first_dirty) = (self.last_stable_offset(), self.first_dirty());
+        let mut views = Vec::new();
         for view in self.segment_views() {
-            let is_complete = {
-                let sealed = self.sealed.borrow();
-                let at = sealed.binary_search_by_key(&view.base_offset, |segment| segment.base_offset);
-                at.ok().and_then(|at| sealed.get(at)).is_some_and(|segment| segment.indexes.is_none())
-            };
-            if view.is_live || !is_complete || view.end_offset > stable {
+            if view.is_live || view.end_offset > stable || !self.is_complete(view) {
                 break;
             }
-            if lag_ms > 0 {
+            if lag_ms > 0 && view.end_offset > first_dirty {
                 let largest = self.largest_timestamp(view).await?;
                 if largest.is_some_and(|largest| largest.timestamp > now_ms.saturating_sub(lag_ms)) {
                     break;
                 }
             }
-            sources.push(Source { base_offset: view.base_offset, size_bytes: view.size, end_offset: view.end_offset });
+            views.push(view);
         }
-        Ok(sources)
+        Ok(views)
+    }
+
+    /// Whether a sealed segment has all its files, and the one behind it has a durable name: a start would take it for the
+    /// active one otherwise, which has no gaps.
+    fn is_complete(&self, view: SegmentView) -> bool {
+        let live = self.live().borrow();
+        let is_last = live.front().is_some_and(|front| front.base_offset == view.end_offset);
+        if is_last && !(self.is_named() && live.front().is_some_and(|front| front.room.created)) {
+            return false;
+        }
+        let sealed = self.sealed.borrow();
+        let at = sealed.binary_search_by_key(&view.base_offset, |segment| segment.base_offset);
+        at.ok().and_then(|at| sealed.get(at)).is_some_and(|segment| segment.indexes.is_none())
+    }
+
+    /// The greatest timestamp of a segment's first batch, if that has one.
+    async fn first_timestamp(&self, view: SegmentView) -> Result<Option<i64>, LogError> {
+        let bytes = self.window(view, 0, BATCH_HEADER_BYTES as u64).await?;
+        let header = BatchHeader::parse_prefix(&bytes).ok();
+        Ok(header.map(|header| header.max_timestamp).filter(|timestamp| *timestamp > 0))
     }
 
     /// Where the part begins that is not compacted: all of it if what is remembered cannot be.
-    fn first_dirty(&self, from: Offset, sources: &[Source]) -> Offset {
-        let start = self.log_start_offset();
-        let end = sources.last().map_or(start, |last| last.end_offset);
-        if (start..=end).contains(&from) { from } else { start }
+    fn first_dirty(&self) -> Offset {
+        let (start, end) = (self.log_start_offset(), self.log_end_offset());
+        self.compacted_to.get().filter(|offset| (start..=end).contains(offset)).unwrap_or(start)
     }
 
-    fn last_of_producers(&self, now_ms: i64) -> HashMap<crate::types::ProducerId, Offset> {
+    fn last_of_producers(&self, now_ms: i64) -> HashMap<ProducerId, LastOfProducer> {
         let snapshot = self.producer_snapshot().unwrap_or_default();
         let table = ProducerTable::decode_snapshot(&snapshot, self.log_end_offset(), now_ms);
         let table = table.unwrap_or_else(|_| ProducerTable::new(self.log_end_offset()));
-        table.iter().filter_map(|(id, entry)| Some((id, entry.batches().last()?.last_offset))).collect()
+        let last = table.iter().map(|(id, entry)| {
+            (
+                id,
+                LastOfProducer {
+                    data_offset: entry.batches().last().map(|batch| batch.last_offset),
+                    epoch: entry.epoch,
+                },
+            )
+        });
+        last.collect()
     }
+}
 
-    fn compact_failed(&self, error: CompactError) -> LogError {
-        match error {
-            CompactError::Io { source, .. } if is_disk_full(&source) => LogError::DiskFull,
-            other => LogError::Corrupt { what: other.to_string().into() },
-        }
+fn compact_failed(error: &CompactError) -> LogError {
+    match error {
+        CompactError::Io { source, .. } if is_disk_full(source) => LogError::DiskFull,
+        other => LogError::Corrupt { what: other.to_string().into() },
     }
 }
 

@@ -79,7 +79,7 @@ mod waiters;
 pub use active::rebuild_indexes;
 pub use appender::{COMMIT_REACH_BYTES, CommitSizes};
 pub use clean_shutdown::{CleanShutdownMarks, DirState};
-pub use compact::{Compactable, Compacted, FilesGuard};
+pub use compact::{CompactOptions, Compactable, Compacted, FilesGuard, FilesHold};
 pub use config::{CleanupPolicy, LogConfig};
 pub use delete::{delete_all, set_aside};
 pub use dir_checkpoints::{DirCheckpoints, PartitionOffsets};

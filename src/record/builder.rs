@@ -206,11 +206,12 @@ impl BatchBuilder {
 }
 
 /// A batch that says what one of that header does, its records left out: it keeps the place of its offsets and what its
-/// producer did.
+/// producer did (`DefaultRecordBatch.writeEmptyHeader`).
 pub fn without_records(header: &BatchHeader) -> BytesMut {
-    let attributes = header.attributes.with_codec(Codec::None);
+    let attributes = header.attributes.with_codec(Codec::None).without_delete_horizon();
     let length = (BATCH_HEADER_BYTES - LOG_OVERHEAD) as i32;
-    let mut bytes = BatchHeader { length, attributes, count: 0, ..*header }.encode().to_vec();
+    let empty = BatchHeader { length, attributes, base_timestamp: NO_TIMESTAMP, count: 0, ..*header };
+    let mut bytes = empty.encode().to_vec();
     write_crc(&mut bytes);
     into_bytes_mut(bytes)
 }

@@ -83,6 +83,11 @@ pub fn load(start: &Start) -> Result<Found, StartError> {
                 recovery_point: log.recovery_point,
                 log_start_offset: log.log_start_offset,
                 high_watermark: log.log_end_offset,
+                // What was cut off and comes again at the same offsets was not compacted.
+                compacted_to: checkpoints
+                    .get(&log.topic_partition)
+                    .compacted_to
+                    .map(|offset| offset.min(log.log_end_offset)),
             };
             (log.topic_partition.clone(), offsets)
         }));

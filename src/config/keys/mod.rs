@@ -51,10 +51,13 @@ impl Key {
         corelane::OTHER_DEFAULTS.iter().find(|(name, _)| *name == self.name).map(|&(_, why)| why)
     }
 
-    /// Whether a change of this broker key acts while the broker runs: those that topics have their defaults from.
+    /// Whether a change of this broker key acts while the broker runs: those that topics have their defaults from, and
+    /// those of compaction.
     pub fn changes_live(&self) -> bool {
         let is_default = |topic: &Key| topic.broker_key == Some(self.name) && topic.effect == Effect::Works;
-        self.scope == Scope::ClusterWide && self.effect == Effect::Works && topic_keys().any(is_default)
+        self.scope == Scope::ClusterWide
+            && self.effect == Effect::Works
+            && (self.name.starts_with("log.cleaner.") || topic_keys().any(is_default))
     }
 
     /// For whom the key can be changed here while the broker runs, where Kafka can change more.

@@ -1,8 +1,8 @@
 //! What compaction leaves of a batch (Kafka's `Cleaner.cleanInto`).
 //!
 //! Kept records keep their offsets and the batch its first and last one. A batch that tombstones stay in for the first
-//! time is given the time from which on they may go (KIP-534). Transactions' markers stay; their records go when there is
-//! a later one outside of a transaction, whether they were committed or not.
+//! time is given the time from which on they may go (KIP-534). Records of aborted transactions go at once; a marker goes
+//! as a tombstone does, its time beginning when nothing of its transaction is left.
 
 use std::collections::HashMap;
 
@@ -14,6 +14,7 @@ use crate::record::{
 use crate::types::{Offset, ProducerId};
 
 use super::latest::LatestOffsets;
+use super::transactions::{Outcomes, Seen, marker_of};
 
 /// By what a log is compacted.
 #[derive(Debug)]
@@ -21,8 +22,19 @@ pub(super) struct Rules {
     pub now_ms: i64,
     /// `delete.retention.ms`.
     pub delete_retention_ms: i64,
-    /// The last offset of each producer that the partition remembers: it needs its last batch to go on after a crash.
-    pub last_of_producers: HashMap<ProducerId, Offset>,
+    /// Of each producer that the partition remembers: it needs its last batch to go on after a crash.
+    pub last_of_producers: HashMap<ProducerId, LastOfProducer>,
+    /// Where the part of the log ends that is compacted. The batch before it stays, if need be without records, so that
+    /// the files say where the log went on.
+    pub round_end: Offset,
+}
+
+/// What is left of a producer's last batch for sure (Kafka's `LastRecord`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct LastOfProducer {
+    /// The last offset of its data; with none, a marker with its epoch stays.
+    pub data_offset: Option<Offset>,
+    pub epoch: i16,
 }
 
 /// What is left of a batch.
@@ -33,12 +45,11 @@ pub(super) enum Left {
     Nothing,
 }
 
-/// Notes the records of a batch that later compaction goes by. Those of transactions do not count: they may turn out not
-/// to be there.
-pub(super) fn note_latest(batch: &[u8], latest: &mut LatestOffsets) -> Result<(), BatchError> {
+/// Notes the records of a batch that later compaction goes by. Aborted ones do not count.
+pub(super) fn note_latest(batch: &[u8], latest: &mut LatestOffsets, outcomes: &Outcomes) -> Result<(), BatchError> {
     let mut records = RecordIter::new(batch)?;
     let header = *records.header();
-    if !header.attributes.is_control() && !header.attributes.is_transactional() {
+    if !header.attributes.is_control() && !outcomes.is_aborted(&header) {
         while let Some(record) = records.next_record()? {
             if let Some(key) = record.key {
                 latest.put(key, record.offset);
@@ -49,30 +60,41 @@ pub(super) fn note_latest(batch: &[u8], latest: &mut LatestOffsets) -> Result<()
     Ok(())
 }
 
-/// Decides over each record of a batch, whose CRC was checked.
-pub(super) fn filter(batch: &[u8], latest: &LatestOffsets, rules: &Rules) -> Result<Left, BatchError> {
+/// Decides over each record of a batch, whose CRC was checked. Batches have to come in the order of the log.
+pub(super) fn filter(
+    batch: &[u8],
+    latest: &LatestOffsets,
+    outcomes: &Outcomes,
+    seen: &mut Seen,
+    rules: &Rules,
+) -> Result<Left, BatchError> {
     let mut records = RecordIter::new(batch)?;
     let header = *records.header();
-    if header.attributes.is_control() || header.base_offset >= latest.end() {
+    let horizon = header.delete_horizon_ms();
+    let is_control = header.attributes.is_control();
+    // Nothing is left that a marker stands for, or nothing counts of a batch.
+    let is_void = if is_control { seen.marker(&header, marker_of(batch)?) } else { seen.data(&header, outcomes) };
+    if header.base_offset >= latest.end() {
         return Ok(Left::All);
     }
-    let horizon = header.delete_horizon_ms();
+    let drops_all = is_void && (!is_control || horizon.is_some_and(|horizon| horizon <= rules.now_ms));
     let mut kept = Vec::new();
-    let mut tombstones = false;
-    while let Some(record) = records.next_record()? {
-        let stays = record.offset >= latest.end()
-            || record.key.is_some_and(|key| {
-                !latest.is_superseded(key, record.offset)
-                    && (record.value.is_some() || horizon.is_none_or(|horizon| rules.now_ms < horizon))
-            });
-        if stays {
-            tombstones |= record.value.is_none();
-            kept.push(record.offset);
+    let mut tombstones = is_void && is_control;
+    if !drops_all {
+        while let Some(record) = records.next_record()? {
+            let stays = is_control
+                || record.key.is_some_and(|key| {
+                    !latest.is_superseded(key, record.offset)
+                        && (record.value.is_some() || horizon.is_none_or(|horizon| rules.now_ms < horizon))
+                });
+            if stays {
+                tombstones |= record.value.is_none();
+                kept.push(record.offset);
+            }
         }
     }
     if kept.is_empty() {
-        let is_last = rules.last_of_producers.get(&header.producer_id) == Some(&header.last_offset());
-        return Ok(if !header.has_producer_id() || !is_last {
+        return Ok(if !rules.keeps_header(&header) {
             Left::Nothing
         } else if header.count == 0 {
             Left::All
@@ -85,6 +107,19 @@ pub(super) fn filter(batch: &[u8], latest: &LatestOffsets, rules: &Rules) -> Res
         return Ok(Left::All);
     }
     rewrite(batch, &header, &kept, horizon).map(Left::Part)
+}
+
+impl Rules {
+    /// Whether a batch stays though none of its records does.
+    fn keeps_header(&self, header: &BatchHeader) -> bool {
+        header.next_offset() == self.round_end
+            || self.last_of_producers.get(&header.producer_id).filter(|_| header.has_producer_id()).is_some_and(
+                |last| match last.data_offset {
+                    Some(offset) => offset == header.last_offset(),
+                    None => header.attributes.is_control() && header.producer_epoch == last.epoch,
+                },
+            )
+    }
 }
 
 fn rewrite(
@@ -106,7 +141,7 @@ fn rewrite(
             base_sequence: header.base_sequence,
         },
         transactional: header.attributes.is_transactional(),
-        control: false,
+        control: header.attributes.is_control(),
         append_time_ms,
         delete_horizon_ms,
     });

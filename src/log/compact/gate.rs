@@ -9,8 +9,12 @@ use super::super::log::Log;
 #[derive(Debug, Default)]
 pub(in crate::log) struct Gate {
     readers: Cell<usize>,
+    /// Readers that take long: names are not changed while they read, and nobody else waits for them.
+    holders: Cell<usize>,
     closed: Cell<bool>,
     compacting: Cell<bool>,
+    /// A compaction failed for another reason than a full disk: no more are tried before the next start.
+    failed: Cell<bool>,
 }
 
 impl Gate {
@@ -21,6 +25,14 @@ impl Gate {
 
     pub(super) fn end(&self) {
         self.compacting.set(false);
+    }
+
+    pub(super) fn note_failed(&self) {
+        self.failed.set(true);
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.get()
     }
 
     /// Whether a compaction is at the log's files.
@@ -37,6 +49,19 @@ impl Gate {
 /// As long as it lives, segment files keep their names, retention aside.
 pub struct FilesGuard {
     log: Rc<Log>,
+}
+
+/// As [`FilesGuard`], for who reads for long.
+pub struct FilesHold {
+    log: Rc<Log>,
+}
+
+impl Drop for FilesHold {
+    fn drop(&mut self) {
+        let holders = &self.log.gate.holders;
+        holders.set(holders.get() - 1);
+        self.log.note_progress();
+    }
 }
 
 impl Drop for FilesGuard {
@@ -74,8 +99,34 @@ impl Log {
         }
     }
 
+    /// As [`enter_files`](Log::enter_files), for who is among the files already, and on behalf of a task that begins later:
+    /// that would wait for names to be changed, which waits for this reader, who waits for that task.
+    pub(in crate::log) fn share_files(self: &Rc<Self>) -> FilesGuard {
+        self.gate.readers.set(self.gate.readers.get() + 1);
+        FilesGuard { log: Rc::clone(self) }
+    }
+
+    /// Keeps compaction from changing the names of segment files, for a read of many of them.
+    pub async fn hold_files(self: &Rc<Self>) -> FilesHold {
+        loop {
+            let changed = self.progress().listen();
+            if !self.gate.closed.get() {
+                self.gate.holders.set(self.gate.holders.get() + 1);
+                return FilesHold { log: Rc::clone(self) };
+            }
+            changed.await;
+        }
+    }
+
     /// Waits until no reader is left; new ones wait for the guard's end. For one at a time.
     pub(super) async fn close_files(self: &Rc<Self>) -> NamesGuard {
+        loop {
+            let changed = self.progress().listen();
+            if self.gate.holders.get() == 0 {
+                break;
+            }
+            changed.await;
+        }
         self.gate.closed.set(true);
         let guard = NamesGuard { log: Rc::clone(self) };
         loop {

@@ -1,9 +1,10 @@
 //! The reading and writing of a compaction, on helper threads and in steps, so that others get their turn there.
 //!
-//! First the last record of each key is found in the part that was not compacted before; then the segments are copied,
-//! group by group, without what is superseded. A group becomes one segment, whose files are complete and on the device
-//! under their `.cleaned` names when it is handed out.
+//! First the last record of each key is found in the part that was not compacted before; where that has transactions,
+//! their markers are looked for before. Then the segments are copied, group by group, without what is superseded. A group
+//! becomes one segment, whose files are complete and on the device under their `.cleaned` names when it is handed out.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,13 +20,19 @@ use super::super::names;
 use super::super::scan::{ScanError, SegmentScanner};
 use super::filter::{Left, Rules, filter, note_latest};
 use super::latest::LatestOffsets;
+use super::transactions::{Outcomes, Seen, marker_of};
 
-/// What a step reads.
-const STEP_BYTES: u64 = 4 << 20;
+/// What a step reads: some milliseconds of a core, after which others have their turn.
+const STEP_BYTES: u64 = 1 << 20;
 /// What is written at a time.
 const WRITE_BYTES: usize = 1 << 20;
 
-/// A sealed segment to be compacted.
+/// An entry of a `.txnindex` (Kafka's `AbortedTxn`): version, producer id, first offset, last offset (that of the marker),
+/// last stable offset.
+const TXN_ENTRY_BYTES: usize = 34;
+const TXN_ENTRY_LAST_AT: usize = 18;
+
+/// A segment to be compacted, or looked at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::log) struct Source {
     pub base_offset: Offset,
@@ -92,15 +99,48 @@ pub(super) struct Job {
     /// Where the part begins that was not compacted before.
     pub first_dirty: Offset,
     pub latest: LatestOffsets,
-    /// The next of `sources` to be looked at for its keys, then the next to be copied.
+    /// The segments behind `sources`, where the markers of their last transactions are.
+    behind: Vec<Source>,
+    /// Known when there was a transaction.
+    outcomes: Option<Outcomes>,
+    seen: Seen,
+    /// Of keys, and most of the memory that they took; what was read and written.
+    pub figures: Figures,
+    /// The next of `sources` to be looked at for its keys or, with those behind them, its markers, then the next to be
+    /// copied.
     at: usize,
     phase: Phase,
 }
 
+/// What a job has done so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Figures {
+    pub read_bytes: u64,
+    pub written_bytes: u64,
+    /// Of what was read, what was read to be copied.
+    pub copied_bytes: u64,
+    pub keys_bytes: usize,
+}
+
+/// What is looked for in the part that was not compacted before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    Keys,
+    Markers,
+}
+
 enum Phase {
-    Keys(Option<SegmentScanner>),
+    Look(Look, Option<SegmentScanner>),
     Copy(Option<Copy>),
     Done,
+}
+
+/// What a batch says about going on.
+#[derive(PartialEq, Eq)]
+enum Noted {
+    More,
+    Enough,
+    NeedsMarkers,
 }
 
 /// What a step came to.
@@ -128,12 +168,24 @@ impl Job {
         dir: Arc<Path>,
         config: LogConfig,
         rules: Rules,
-        sources: Vec<Source>,
+        (sources, behind): (Vec<Source>, Vec<Source>),
         first_dirty: Offset,
         keys_bytes_max: usize,
     ) -> Job {
-        let latest = LatestOffsets::new(first_dirty, keys_bytes_max);
-        Job { dir, config, rules, sources, first_dirty, latest, at: 0, phase: Phase::Keys(None) }
+        Job {
+            dir,
+            config,
+            rules,
+            sources,
+            first_dirty,
+            latest: LatestOffsets::new(first_dirty, keys_bytes_max),
+            behind,
+            outcomes: None,
+            seen: Seen::default(),
+            figures: Figures::default(),
+            at: 0,
+            phase: Phase::Look(Look::Keys, None),
+        }
     }
 
     /// Up to where the log is compacted when all groups are.
@@ -145,55 +197,129 @@ impl Job {
     pub fn step(&mut self) -> Result<Progress, CompactError> {
         let phase = std::mem::replace(&mut self.phase, Phase::Done);
         match phase {
-            Phase::Keys(scanner) => self.read_keys(scanner).map(|()| Progress::More),
+            Phase::Look(look, scanner) => self.look(look, scanner).map(|()| Progress::More),
             Phase::Copy(copy) => self.copy(copy),
             Phase::Done => Ok(Progress::Done),
         }
     }
 
-    fn read_keys(&mut self, scanner: Option<SegmentScanner>) -> Result<(), CompactError> {
+    fn look(&mut self, look: Look, scanner: Option<SegmentScanner>) -> Result<(), CompactError> {
         let mut scanner = match scanner {
             Some(scanner) => scanner,
-            None => {
-                let next = self.sources.iter().skip(self.at).position(|it| it.end_offset > self.first_dirty);
-                let Some(next) = next.filter(|_| !self.latest.is_full()) else {
-                    self.at = 0;
-                    self.phase = Phase::Copy(None);
+            None => match self.next_to_look_at(look) {
+                Some(source) => open(&self.dir, Some(source))?,
+                None => {
+                    self.end_look(look);
                     return Ok(());
-                };
-                self.at += next + 1;
-                let source = self.sources.get(self.at - 1).copied();
-                open(&self.dir, source)?
-            }
+                }
+            },
         };
         let from = scanner.position();
         while scanner.position() < from + STEP_BYTES {
             let Some(header) = scanner.advance()? else {
-                // A segment can end in offsets without records.
-                let end = self.sources.get(self.at - 1).map_or(Offset::ZERO, |source| source.end_offset);
-                self.latest.advance_to(end);
-                self.phase = Phase::Keys(None);
+                if look == Look::Keys {
+                    // A segment can end in offsets without records.
+                    let end = self.sources.get(self.at - 1).map_or(Offset::ZERO, |source| source.end_offset);
+                    self.latest.advance_to(end);
+                }
+                self.phase = Phase::Look(look, None);
+                self.figures.read_bytes += scanner.position() - from;
                 return Ok(());
             };
             if header.next_offset() <= self.first_dirty {
                 continue;
             }
+            let noted = match look {
+                Look::Keys => self.note_keys(&header, &mut scanner)?,
+                Look::Markers => self.note_marker(&header, &mut scanner)?,
+            };
+            if noted == Noted::Enough {
+                self.figures.read_bytes += scanner.end_position() - from;
+                self.end_look(look);
+                return Ok(());
+            }
+            if noted == Noted::NeedsMarkers {
+                self.figures.read_bytes += scanner.end_position() - from;
+                self.outcomes = Some(Outcomes::default());
+                (self.at, self.phase) = (0, Phase::Look(Look::Markers, None));
+                return Ok(());
+            }
+        }
+        self.figures.read_bytes += scanner.position() - from;
+        self.phase = Phase::Look(look, Some(scanner));
+        Ok(())
+    }
+
+    fn next_to_look_at(&mut self, look: Look) -> Option<Source> {
+        let behind: &[Source] = match (look, &self.outcomes) {
+            // What is not decided in the sources is behind them.
+            (Look::Markers, Some(outcomes)) if outcomes.first_undecided().is_some() => &self.behind,
+            _ => &[],
+        };
+        let rest = self.sources.iter().chain(behind).enumerate().skip(self.at);
+        let (at, next) = rest.into_iter().find(|(_, source)| source.end_offset > self.first_dirty)?;
+        if look == Look::Keys && self.latest.is_full() {
+            return None;
+        }
+        let next = *next;
+        self.at = at + 1;
+        Some(next)
+    }
+
+    /// All was seen that is to be seen of it.
+    fn end_look(&mut self, look: Look) {
+        self.at = 0;
+        self.figures.keys_bytes = self.figures.keys_bytes.max(self.latest.bytes());
+        self.phase = match look {
+            // It may not go past a transaction that is not decided.
+            Look::Keys if self.latest.end() <= self.first_dirty => Phase::Done,
+            Look::Keys => Phase::Copy(None),
+            Look::Markers => Phase::Look(Look::Keys, None),
+        };
+    }
+
+    fn note_keys(&mut self, header: &BatchHeader, scanner: &mut SegmentScanner) -> Result<Noted, CompactError> {
+        let transactional = header.attributes.is_transactional() && !header.attributes.is_control();
+        match &self.outcomes {
+            None if transactional => {
+                // What was noted stays right: it comes from before the first transaction.
+                return Ok(Noted::NeedsMarkers);
+            }
+            Some(outcomes) if outcomes.first_undecided().is_some_and(|undecided| header.next_offset() > undecided) => {
+                // The last stable offset should not have let it in.
+                return Ok(Noted::Enough);
+            }
+            _ => {}
+        }
+        scanner.check_crc()?;
+        let segment = scanner.path().to_owned();
+        let none = Outcomes::default();
+        let outcomes = self.outcomes.as_ref().unwrap_or(&none);
+        note_latest(scanner.bytes()?, &mut self.latest, outcomes).map_err(|what| CompactError::Records {
+            segment,
+            offset: header.base_offset,
+            what,
+        })?;
+        // What is behind it is compacted the next time.
+        Ok(if self.latest.is_full() { Noted::Enough } else { Noted::More })
+    }
+
+    fn note_marker(&mut self, header: &BatchHeader, scanner: &mut SegmentScanner) -> Result<Noted, CompactError> {
+        let Some(outcomes) = &mut self.outcomes else { return Ok(Noted::Enough) };
+        let is_behind = self.sources.last().is_none_or(|last| header.base_offset >= last.end_offset);
+        if header.attributes.is_control() {
             scanner.check_crc()?;
             let segment = scanner.path().to_owned();
-            note_latest(scanner.bytes()?, &mut self.latest).map_err(|what| CompactError::Records {
+            let marker = marker_of(scanner.bytes()?).map_err(|what| CompactError::Records {
                 segment,
                 offset: header.base_offset,
                 what,
             })?;
-            if self.latest.is_full() {
-                // What is behind it is compacted the next time.
-                self.at = 0;
-                self.phase = Phase::Copy(None);
-                return Ok(());
-            }
+            outcomes.note_marker(header, marker);
+        } else if !is_behind {
+            outcomes.note_data(header);
         }
-        self.phase = Phase::Keys(Some(scanner));
-        Ok(())
+        Ok(if is_behind && outcomes.first_undecided().is_none() { Noted::Enough } else { Noted::More })
     }
 
     fn copy(&mut self, copy: Option<Copy>) -> Result<Progress, CompactError> {
@@ -208,7 +334,10 @@ impl Job {
         while read < STEP_BYTES {
             let Some(scanner) = &mut copy.scanner else {
                 if copy.next == copy.sources.len() {
-                    let output = copy.finish(&self.dir)?;
+                    let output = copy.finish(&self.dir, &self.seen.take_abort_markers())?;
+                    self.figures.read_bytes += read;
+                    self.figures.copied_bytes += read;
+                    self.figures.written_bytes += output.size_bytes;
                     self.phase = Phase::Copy(None);
                     return Ok(Progress::Ready(output));
                 }
@@ -224,11 +353,9 @@ impl Job {
             scanner.check_crc()?;
             let segment = scanner.path().to_owned();
             let batch = scanner.bytes()?;
-            let left = filter(batch, &self.latest, &self.rules).map_err(|what| CompactError::Records {
-                segment,
-                offset: header.base_offset,
-                what,
-            })?;
+            let outcomes = self.outcomes.get_or_insert_default();
+            let left = filter(batch, &self.latest, outcomes, &mut self.seen, &self.rules)
+                .map_err(|what| CompactError::Records { segment, offset: header.base_offset, what })?;
             match left {
                 Left::Nothing => {}
                 Left::All => {
@@ -250,6 +377,8 @@ impl Job {
                 copy.write()?;
             }
         }
+        self.figures.read_bytes += read;
+        self.figures.copied_bytes += read;
         self.phase = Phase::Copy(Some(copy));
         Ok(Progress::More)
     }
@@ -320,19 +449,25 @@ impl Copy {
     }
 
     /// Completes the segment's files, all of them on the device with their names.
-    fn finish(mut self, dir: &Path) -> Result<Output, CompactError> {
+    fn finish(mut self, dir: &Path, abort_markers: &HashSet<Offset>) -> Result<Output, CompactError> {
         self.write()?;
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| CompactError::Io { path, source }
         };
+        // Retention goes by it where records have no timestamps.
+        if let Some(last) = self.sources.last() {
+            let path = names::log_file(dir, last.base_offset);
+            let modified_ms = fs::stat(&path).map_err(failed(&path))?.modified_ms;
+            fs::set_modified_ms(&self.file, modified_ms).map_err(failed(&self.path))?;
+        }
         fs::sync_all(&self.file).map_err(failed(&self.path))?;
         self.indexes.seal();
         let base_offset = self.indexes.offsets.base_offset();
         for (path, content) in [
             (names::offset_index_file(dir, base_offset), self.indexes.offsets.encode()),
             (names::time_index_file(dir, base_offset), self.indexes.times.encode()),
-            (names::txn_index_file(dir, base_offset), self.aborted_transactions(dir)?),
+            (names::txn_index_file(dir, base_offset), self.aborted_transactions(dir, abort_markers)?),
         ] {
             if content.is_empty() && path.extension().is_some_and(|extension| extension == "txnindex") {
                 continue;
@@ -344,18 +479,24 @@ impl Copy {
         Ok(Output { size_bytes: self.position, largest: self.indexes.largest, sources: self.sources })
     }
 
-    /// What the sources' indexes of aborted transactions say, one behind the other: they are in the order of their
-    /// offsets, and one that stands for records that are gone does no harm.
-    fn aborted_transactions(&self, dir: &Path) -> Result<Vec<u8>, CompactError> {
+    /// The entries of the sources' indexes of aborted transactions whose batches were still there: behind the offset up
+    /// to which keys were looked at, they still are.
+    fn aborted_transactions(&self, dir: &Path, abort_markers: &HashSet<Offset>) -> Result<Vec<u8>, CompactError> {
         /// Entries of 34 bytes; more of them are not in one segment.
-        const BYTES_MAX: usize = 256 << 20;
-        let mut all = Vec::new();
+        const BYTES_MAX: usize = 350 << 20;
+        let mut kept = Vec::new();
         for source in &self.sources {
             let path = names::txn_index_file(dir, source.base_offset);
             let content = fs::if_exists(fs::read_bounded(&path, BYTES_MAX))
                 .map_err(|source| CompactError::Io { path: path.clone(), source })?;
-            all.extend(content.unwrap_or_default());
+            for entry in content.unwrap_or_default().chunks_exact(TXN_ENTRY_BYTES) {
+                let marker = entry.get(TXN_ENTRY_LAST_AT..).and_then(|bytes| bytes.first_chunk());
+                let marker = marker.map(|bytes| Offset(i64::from_be_bytes(*bytes)));
+                if marker.is_some_and(|marker| abort_markers.contains(&marker)) {
+                    kept.extend_from_slice(entry);
+                }
+            }
         }
-        Ok(all)
+        Ok(kept)
     }
 }

@@ -56,6 +56,7 @@ impl Log {
             self.sealed.borrow_mut().splice(place, [segment]);
         }
         self.shard().bury_files(self, removed);
+        self.shard().count(|stats| stats.compacted_segments += bases.len() as u64);
         Ok(true)
     }
 
@@ -98,6 +99,8 @@ pub(super) fn swap_names(dir: &Path, new: Offset, old: &[Offset]) -> io::Result<
             }
         }
     }
+    // Were one of the old ones left beside the new one under its own name, their offsets would overlap.
+    fs::sync_dir(dir)?;
     for file in files {
         let path = file(dir, new);
         fs::if_exists(fs::rename(&names::swap(&path), &path))?;

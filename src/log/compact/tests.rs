@@ -16,10 +16,11 @@ use super::super::testing::write_segment;
 use super::super::{LogConfig, LogScanner, names};
 use super::filter::{Left, filter, note_latest};
 use super::latest::LatestOffsets;
+use super::transactions::{Outcomes, Seen};
 use super::*;
 use crate::log::fault::testing::power_cuts;
 use crate::record::control::{ControlRecordType, end_txn_marker};
-use crate::record::{BatchBuilder, BatchHeader, BatchOptions, Codec, Producer, RecordIter};
+use crate::record::{BatchBuilder, BatchError, BatchHeader, BatchOptions, Codec, Producer, RecordIter};
 use crate::types::{LeaderEpoch, ProducerId};
 
 const NOW: i64 = 1_000_000;
@@ -27,6 +28,10 @@ const KEYS_BYTES_MAX: usize = 1 << 20;
 
 /// A record: key and value.
 type Row = (Option<&'static str>, Option<&'static str>);
+
+fn compact_options(now_ms: i64, keys_bytes_max: usize) -> CompactOptions {
+    CompactOptions { now_ms, keys_bytes_max, bytes_per_second_max: f64::MAX }
+}
 
 fn batch(options: BatchOptions, base_offset: i64, rows: &[Row]) -> BytesMut {
     let mut builder = BatchBuilder::new(BatchOptions { base_offset: Offset(base_offset), ..options });
@@ -37,13 +42,18 @@ fn batch(options: BatchOptions, base_offset: i64, rows: &[Row]) -> BytesMut {
 }
 
 fn rules(now_ms: i64) -> Rules {
-    Rules { now_ms, delete_retention_ms: 100, last_of_producers: HashMap::new() }
+    Rules { now_ms, delete_retention_ms: 100, last_of_producers: HashMap::new(), round_end: Offset(-1) }
+}
+
+/// A batch without transactions.
+fn plain(batch: &[u8], latest: &LatestOffsets, rules: &Rules) -> Result<Left, BatchError> {
+    filter(batch, latest, &Outcomes::default(), &mut Seen::default(), rules)
 }
 
 fn latest(batches: &[&[u8]]) -> LatestOffsets {
     let mut latest = LatestOffsets::new(Offset(0), KEYS_BYTES_MAX);
     for batch in batches {
-        note_latest(batch, &mut latest).unwrap();
+        note_latest(batch, &mut latest, &Outcomes::default()).unwrap();
     }
     latest
 }
@@ -76,8 +86,8 @@ fn the_last_record_of_each_key_stays_where_it_was() {
         );
         let two = batch(options, 14, &[(Some("b"), Some("4"))]);
         let latest = latest(&[&one, &two]);
-        assert_eq!(filter(&two, &latest, &rules(NOW)), Ok(Left::All));
-        let left = part(filter(&one, &latest, &rules(NOW)).unwrap());
+        assert_eq!(plain(&two, &latest, &rules(NOW)), Ok(Left::All));
+        let left = part(plain(&one, &latest, &rules(NOW)).unwrap());
         crate::record::check_crc(&left).unwrap();
         assert_eq!(rows(&left), [(12, Some("a".to_owned()), Some("3".to_owned()), NOW + 2)]);
         let (header, before) = (BatchHeader::parse(&left).unwrap(), BatchHeader::parse(&one).unwrap());
@@ -92,17 +102,16 @@ fn tombstones_stay_for_a_while() {
     let one = batch(BatchOptions::default(), 0, &[(Some("a"), Some("1")), (Some("b"), None)]);
     let two = batch(BatchOptions::default(), 2, &[(Some("a"), None), (Some("c"), Some("2"))]);
     let known = latest(&[&one, &two]);
-    let (one, two) =
-        (part(filter(&one, &known, &rules(NOW)).unwrap()), part(filter(&two, &known, &rules(NOW)).unwrap()));
+    let (one, two) = (part(plain(&one, &known, &rules(NOW)).unwrap()), part(plain(&two, &known, &rules(NOW)).unwrap()));
     for batch in [&one, &two] {
         assert_eq!(BatchHeader::parse(batch).unwrap().delete_horizon_ms(), Some(NOW + 100));
     }
     assert_eq!(rows(&one), [(1, Some("b".to_owned()), None, NOW + 1)], "the time of a record stays its own");
     assert_eq!(rows(&two).len(), 2);
     // The time counts from the first compaction.
-    assert_eq!(filter(&one, &known, &rules(NOW + 99)), Ok(Left::All));
-    assert_eq!(filter(&one, &known, &rules(NOW + 100)), Ok(Left::Nothing));
-    let two = part(filter(&two, &known, &rules(NOW + 100)).unwrap());
+    assert_eq!(plain(&one, &known, &rules(NOW + 99)), Ok(Left::All));
+    assert_eq!(plain(&one, &known, &rules(NOW + 100)), Ok(Left::Nothing));
+    let two = part(plain(&two, &known, &rules(NOW + 100)).unwrap());
     assert_eq!(rows(&two), [(3, Some("c".to_owned()), Some("2".to_owned()), NOW + 1)]);
 }
 
@@ -110,31 +119,7 @@ fn tombstones_stay_for_a_while() {
 fn what_was_not_looked_at_stays() {
     let one = batch(BatchOptions::default(), 0, &[(Some("a"), Some("1")), (None, Some("x"))]);
     let known = LatestOffsets::new(Offset(0), KEYS_BYTES_MAX);
-    assert_eq!(filter(&one, &known, &rules(NOW)), Ok(Left::All));
-}
-
-#[test]
-fn markers_stay_and_open_ends_do_not_supersede() {
-    let producer = Producer { id: ProducerId(3), epoch: 0, base_sequence: 7 };
-    let within = BatchOptions { producer, transactional: true, ..BatchOptions::default() };
-    let plain = batch(BatchOptions::default(), 0, &[(Some("a"), Some("1")), (Some("b"), Some("1"))]);
-    let in_transaction = batch(within, 2, &[(Some("a"), Some("2")), (Some("b"), Some("2"))]);
-    let mut marker = BatchBuilder::new(BatchOptions { control: true, base_offset: Offset(4), ..within });
-    marker.append_control(NOW, ControlRecordType::Abort, &end_txn_marker(0));
-    let marker = marker.build();
-    let later = batch(BatchOptions::default(), 5, &[(Some("b"), Some("3"))]);
-    let known = latest(&[&plain, &in_transaction, &marker, &later]);
-    assert_eq!(
-        rows(&part(filter(&plain, &known, &rules(NOW)).unwrap())).len(),
-        1,
-        "a was only superseded by what was aborted"
-    );
-    let left = part(filter(&in_transaction, &known, &rules(NOW)).unwrap());
-    assert_eq!(rows(&left).iter().map(|row| row.0).collect::<Vec<_>>(), [2]);
-    let header = BatchHeader::parse(&left).unwrap();
-    assert!(header.attributes.is_transactional());
-    assert_eq!((header.producer_id, header.base_sequence, header.last_sequence()), (ProducerId(3), 7, 8));
-    assert_eq!(filter(&marker, &known, &rules(i64::MAX)), Ok(Left::All));
+    assert_eq!(plain(&one, &known, &rules(NOW)), Ok(Left::All));
 }
 
 #[test]
@@ -145,17 +130,19 @@ fn the_last_batch_of_a_producer_leaves_its_header() {
     let two = batch(BatchOptions::default(), 2, &[(Some("a"), Some("2")), (Some("b"), Some("2"))]);
     let known = latest(&[&one, &two]);
     let mut rules = rules(NOW);
-    assert_eq!(filter(&one, &known, &rules), Ok(Left::Nothing));
-    rules.last_of_producers.insert(ProducerId(3), Offset(1));
-    let left = part(filter(&one, &known, &rules).unwrap());
+    assert_eq!(plain(&one, &known, &rules), Ok(Left::Nothing));
+    rules.last_of_producers.insert(ProducerId(3), LastOfProducer { data_offset: Some(Offset(1)), epoch: 2 });
+    let left = part(plain(&one, &known, &rules).unwrap());
     crate::record::check_crc(&left).unwrap();
     let (header, before) = (BatchHeader::parse(&left).unwrap(), BatchHeader::parse(&one).unwrap());
     assert_eq!((header.count, header.last_offset()), (0, Offset(1)));
     assert_eq!((header.last_sequence(), header.producer_epoch), (before.last_sequence(), 2));
     assert_eq!(header.max_timestamp, before.max_timestamp);
-    assert_eq!(filter(&left, &known, &rules), Ok(Left::All));
+    assert_eq!(plain(&left, &known, &rules), Ok(Left::All));
     rules.last_of_producers.clear();
-    assert_eq!(filter(&left, &known, &rules), Ok(Left::Nothing));
+    assert_eq!(plain(&left, &known, &rules), Ok(Left::Nothing));
+    rules.round_end = Offset(2);
+    assert_eq!(plain(&left, &known, &rules), Ok(Left::All), "it says where the log goes on");
 }
 
 /// What a log means: the last value of each key, `None` for one that was deleted.
@@ -239,7 +226,7 @@ fn a_compacted_log_means_what_it_meant() {
                 let mut shard = LogShard::new(options(io));
                 let mut log = Written::new(&shard, root.path(), 0, config()).log;
                 let mut meaning = Meaning::new();
-                let (mut now_ms, mut compacted_to) = (NOW, Offset(0));
+                let mut now_ms = NOW;
                 for step in 0..60 {
                     match random.random_range(0..10) {
                         0..=6 => {
@@ -258,10 +245,11 @@ fn a_compacted_log_means_what_it_meant() {
                         }
                         7 | 8 => {
                             let memory = if random.random() { KEYS_BYTES_MAX } else { 300 };
+                            let before = log.compacted_to().unwrap_or_default();
                             let (segments, size) = (log.segment_count(), log.size_bytes());
-                            if let Some(done) = log.compact(compacted_to, now_ms, memory).await.unwrap() {
-                                assert!(done.end_offset > compacted_to, "seed {seed}, step {step}: no progress");
-                                compacted_to = done.end_offset;
+                            if let Some(done) = log.compact(&compact_options(now_ms, memory)).await.unwrap() {
+                                assert!(done.end_offset > before, "seed {seed}, step {step}: no progress");
+                                assert_eq!(log.compacted_to(), Some(done.end_offset));
                                 assert_eq!(log.size_bytes(), size + done.bytes_after - done.bytes_before);
                                 assert_eq!(log.segment_count(), segments + done.segments_after - done.segments_before);
                             }
@@ -276,7 +264,9 @@ fn a_compacted_log_means_what_it_meant() {
                                 (end, None),
                                 "seed {seed}, step {step}"
                             );
+                            let compacted_to = log.compacted_to();
                             log = Log::open(found, &shard, LeaderEpoch(0));
+                            log.set_compacted_to(compacted_to);
                         }
                     }
                     now_ms += random.random_range(0..60);
@@ -300,7 +290,6 @@ fn a_log_does_not_grow_with_what_is_superseded() {
     run(async {
         let shard = LogShard::new(options(MODES[1]));
         let log = Written::new(&shard, root.path(), 0, config()).log;
-        let mut compacted_to = Offset(0);
         for round in 0..300_i64 {
             let mut builder =
                 BatchBuilder::new(BatchOptions { base_offset: log.log_end_offset(), ..BatchOptions::default() });
@@ -318,11 +307,8 @@ fn a_log_does_not_grow_with_what_is_superseded() {
             })
             .unwrap();
             log.wait_flushed(log.log_end_offset()).await.unwrap();
-            let wish = log.compactable(compacted_to, NOW).await.unwrap();
-            if wish.is_some_and(|wish| wish.is_due)
-                && let Some(done) = log.compact(compacted_to, NOW, KEYS_BYTES_MAX).await.unwrap()
-            {
-                compacted_to = done.end_offset;
+            if log.compactable(NOW).await.unwrap().is_some_and(|wish| wish.is_due) {
+                log.compact(&compact_options(NOW, KEYS_BYTES_MAX)).await.unwrap();
             }
             assert!(log.size_bytes() < 12_000, "{} bytes in round {round}", log.size_bytes());
         }
@@ -377,7 +363,8 @@ fn no_power_cut_changes_what_a_log_means() {
                 .take(4)
                 .collect();
             let config = LogConfig { segment_bytes: 2500, ..config() };
-            let mut job = Job::new(dir_of(root).into(), config, rules(NOW), sources, Offset(0), KEYS_BYTES_MAX);
+            let mut job =
+                Job::new(dir_of(root).into(), config, rules(NOW), (sources, Vec::new()), Offset(0), KEYS_BYTES_MAX);
             loop {
                 match job.step().unwrap() {
                     Progress::More => {}

@@ -491,6 +491,7 @@ impl Run {
                 recovery_point: log.recovery_point(),
                 log_start_offset: log.log_start_offset(),
                 high_watermark: log.high_watermark(),
+                compacted_to: log.compacted_to(),
             };
             (partition.name.clone(), offsets)
         }));

@@ -48,6 +48,8 @@ impl Shard {
         let _turn = self.coordinators.load_turns.acquire(1).await;
         let began = runtime::now();
         let end = if writable { log.log_end_offset() } else { log.high_watermark() };
+        // Compaction leaves the segments alone until all of them are read.
+        let _files = log.hold_files().await;
         let (dir, from) = (log.dir(), log.log_start_offset());
         let (number, metadata_max_len) = (partition.id.partition, self.config.offsets.metadata_bytes_max);
         let mut step = runtime::offload(move || begin(&dir, number, from, end, metadata_max_len)).await;
