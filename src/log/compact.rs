@@ -107,6 +107,19 @@ impl Log {
             return Ok(None);
         }
         let _files = self.enter_files().await;
+        let first = self.segment_view(Offset(i64::MIN)).map(|first| first.base_offset);
+        match self.look_how_dirty(now_ms).await {
+            Err(_) if self.begins_behind(first) => Ok(None),
+            looked => looked,
+        }
+    }
+
+    /// Whether the first segment is another one by now: retention came between.
+    fn begins_behind(&self, first: Option<Offset>) -> bool {
+        self.segment_view(Offset(i64::MIN)).map(|first| first.base_offset) > first
+    }
+
+    async fn look_how_dirty(self: &Rc<Self>, now_ms: i64) -> Result<Option<Compactable>, LogError> {
         let first_dirty = self.first_dirty();
         let views = self.compactable_views(now_ms).await?;
         let bytes = |dirty: bool| -> u64 {
@@ -140,7 +153,12 @@ impl Log {
         if self.gate.begin() {
             return Ok(None);
         }
-        let result = self.compact_alone(options).await;
+        let first = self.segment_view(Offset(i64::MIN)).map(|first| first.base_offset);
+        let result = match self.compact_alone(options).await {
+            // Retention renames the files of what it takes, and has some of them used again.
+            Err(_) if self.begins_behind(first) => Ok(None),
+            result => result,
+        };
         if !matches!(result, Ok(Some(_))) && !self.is_gone() {
             let dir = self.dir();
             let _ = offload(move || remove_cleaned(&dir)).await;
@@ -179,8 +197,10 @@ impl Log {
             })
             .await;
             job = back;
+            if !self.may_compact() {
+                return Ok(None);
+            }
             match progress.map_err(|error| compact_failed(&error))? {
-                _ if !self.may_compact() => return Ok(None),
                 Progress::More => {}
                 Progress::Ready(output) => {
                     compacted.segments_before += output.sources.len();

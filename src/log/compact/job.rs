@@ -26,6 +26,8 @@ use super::transactions::{Outcomes, Seen, marker_of};
 const STEP_BYTES: u64 = 1 << 20;
 /// What is written at a time.
 const WRITE_BYTES: usize = 1 << 20;
+/// What waits in the page cache at most: a segment's worth of it at once would hold up everybody else's flushes.
+const UNSYNCED_BYTES_MAX: u64 = 8 << 20;
 
 /// An entry of a `.txnindex` (Kafka's `AbortedTxn`): version, producer id, first offset, last offset (that of the marker),
 /// last stable offset.
@@ -159,6 +161,7 @@ struct Copy {
     file: RawFile,
     path: PathBuf,
     position: u64,
+    synced_to: u64,
     buffer: Vec<u8>,
     indexes: SegmentIndexes,
 }
@@ -424,7 +427,7 @@ impl Copy {
         let flags = OpenFlags { truncate: true, ..OpenFlags::CREATE };
         let file = fs::open(&path, flags).map_err(|source| CompactError::Io { path: path.clone(), source })?;
         let indexes = SegmentIndexes::new(base_offset, config);
-        Ok(Copy { sources, next: 0, scanner: None, file, path, position: 0, buffer: Vec::new(), indexes })
+        Ok(Copy { sources, next: 0, scanner: None, file, path, position: 0, synced_to: 0, buffer: Vec::new(), indexes })
     }
 
     /// Takes note of the batch at the end of the buffer.
@@ -445,6 +448,10 @@ impl Copy {
             .map_err(|source| CompactError::Io { path: self.path.clone(), source })?;
         self.position += self.buffer.len() as u64;
         self.buffer.clear();
+        if self.position - self.synced_to >= UNSYNCED_BYTES_MAX {
+            fs::sync_data(&self.file).map_err(|source| CompactError::Io { path: self.path.clone(), source })?;
+            self.synced_to = self.position;
+        }
         Ok(())
     }
 

@@ -55,6 +55,10 @@ impl Log {
             };
             self.sealed.borrow_mut().splice(place, [segment]);
         }
+        // Readers are not to be shown from memory what is gone from the files.
+        if let Some(last) = output.sources.last() {
+            self.shard().tails.forget_below(self, last.end_offset);
+        }
         self.shard().bury_files(self, removed);
         self.shard().count(|stats| stats.compacted_segments += bases.len() as u64);
         Ok(true)

@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::super::config::CleanupPolicy;
-use super::super::live_tests::{MODES, Written, data_dir, loaded, options, run};
+use super::super::live_tests::{MODES, Written, content, data_dir, loaded, options, run};
 use super::super::log_shard::LogShard;
 use super::super::read::Chunk;
 use super::super::segment::AppendBatch;
@@ -19,9 +19,10 @@ use super::latest::LatestOffsets;
 use super::transactions::{Outcomes, Seen};
 use super::*;
 use crate::log::fault::testing::power_cuts;
-use crate::record::control::{ControlRecordType, end_txn_marker};
 use crate::record::{BatchBuilder, BatchError, BatchHeader, BatchOptions, Codec, Producer, RecordIter};
 use crate::types::{LeaderEpoch, ProducerId};
+
+mod transactions;
 
 const NOW: i64 = 1_000_000;
 const KEYS_BYTES_MAX: usize = 1 << 20;
@@ -122,6 +123,118 @@ fn what_was_not_looked_at_stays() {
     assert_eq!(plain(&one, &known, &rules(NOW)), Ok(Left::All));
 }
 
+async fn append_keys(log: &Rc<Log>, timestamp: i64, keys: &[&str]) {
+    let mut builder = BatchBuilder::new(BatchOptions { base_offset: log.log_end_offset(), ..BatchOptions::default() });
+    for key in keys {
+        builder.append(timestamp, Some(key.as_bytes()), Some(&[7; 400]), &[]);
+    }
+    let batch = builder.build();
+    let header = BatchHeader::parse(&batch).unwrap();
+    log.append(AppendBatch {
+        bytes: batch.freeze(),
+        base_offset: header.base_offset,
+        last_offset: header.last_offset(),
+        leader_epoch: LeaderEpoch(0),
+        max_timestamp: header.max_timestamp,
+    })
+    .unwrap();
+    log.wait_flushed(log.log_end_offset()).await.unwrap();
+}
+
+#[test]
+fn a_log_is_due_by_how_dirty_and_how_old_it_is() {
+    let root = data_dir();
+    run(async {
+        let shard = LogShard::new(options(MODES[1]));
+        let with = |change: fn(&mut LogConfig)| {
+            let mut config = LogConfig { segment_bytes: 1000, min_cleanable_dirty_ratio: 0.5, ..config() };
+            change(&mut config);
+            Rc::new(config)
+        };
+        let log = Written::new(&shard, root.path(), 0, *with(|_| {})).log;
+        append_keys(&log, NOW, &["a", "b"]).await;
+        assert_eq!(log.compactable(NOW).await.unwrap(), None, "the active segment is never compacted");
+        for time in 1..4 {
+            append_keys(&log, NOW + time, &["a", "b"]).await;
+        }
+        while log.recovery_point() < Offset(6) {
+            log.progress().listen().await;
+        }
+        let dirty = log.compactable(NOW).await.unwrap().unwrap();
+        assert_eq!((dirty.dirty_ratio, dirty.is_due), (1.0, true));
+        // The last record of the second segment is younger than the lag.
+        log.set_config(with(|config| config.min_compaction_lag_ms = 9));
+        assert_eq!(log.compactable(NOW + 8).await.unwrap(), None);
+        let some = log.compactable(NOW + 10).await.unwrap().unwrap();
+        assert!(some.dirty_bytes < dirty.dirty_bytes && some.dirty_bytes > 0);
+        // What an open transaction may still take back.
+        log.set_config(with(|_| {}));
+        log.set_first_unstable(Some(Offset(3)));
+        assert_eq!(log.compactable(NOW).await.unwrap().unwrap().dirty_bytes, dirty.dirty_bytes / 3);
+        log.set_first_unstable(None);
+        log.set_config(with(|config| config.cleanup_policy.compact = false));
+        assert_eq!(log.compact(&compact_options(NOW, KEYS_BYTES_MAX)).await.unwrap(), None);
+        log.set_config(with(|_| {}));
+        let done = log.compact(&compact_options(NOW, KEYS_BYTES_MAX)).await.unwrap().unwrap();
+        assert_eq!((done.end_offset, log.compacted_to()), (Offset(6), Some(Offset(6))));
+        let left = content(&log, Offset(0), Offset(8), 1 << 20, true).await;
+        assert_eq!(BatchHeader::parse(&left).unwrap().base_offset, Offset(4), "what memory held is gone too");
+        assert_eq!(log.compactable(NOW).await.unwrap(), None);
+        append_keys(&log, NOW + 4, &["a", "b"]).await;
+        while log.recovery_point() < Offset(8) {
+            log.progress().listen().await;
+        }
+        log.set_config(with(|config| config.min_cleanable_dirty_ratio = 1.0));
+        let more = log.compactable(NOW + 4).await.unwrap().unwrap();
+        assert!(!more.is_due && more.dirty_ratio < 1.0 && more.delay_ms == 0);
+        log.set_config(with(|config| {
+            config.min_cleanable_dirty_ratio = 1.0;
+            config.max_compaction_lag_ms = 10;
+        }));
+        assert!(!log.compactable(NOW + 13).await.unwrap().unwrap().is_due);
+        let late = log.compactable(NOW + 14).await.unwrap().unwrap();
+        assert_eq!((late.is_due, late.delay_ms), (true, 1), "its first record is of NOW + 3");
+        log.close().await.unwrap();
+    });
+}
+
+/// A reader's read-ahead is on its way when names are to be changed: none of the three waits for the others for ever.
+#[test]
+fn readers_and_a_change_of_names_do_not_wait_for_each_other() {
+    let root = data_dir();
+    run(async {
+        let shard = LogShard::new(options(MODES[0]));
+        let log = Written::new(&shard, root.path(), 0, config()).log;
+        let reader = log.enter_files().await;
+        let closing = crate::runtime::spawn({
+            let log = Rc::clone(&log);
+            async move { drop(log.close_files().await) }
+        });
+        crate::runtime::yield_now().await;
+        assert!(log.gate.is_closed());
+        let ahead = log.share_files();
+        let late = crate::runtime::spawn({
+            let log = Rc::clone(&log);
+            async move { drop(log.enter_files().await) }
+        });
+        drop((reader, ahead));
+        closing.await;
+        late.await;
+        // Who reads for long keeps nobody out.
+        let hold = log.hold_files().await;
+        let closing = crate::runtime::spawn({
+            let log = Rc::clone(&log);
+            async move { drop(log.close_files().await) }
+        });
+        crate::runtime::yield_now().await;
+        assert!(!log.gate.is_closed());
+        drop(log.enter_files().await);
+        drop(hold);
+        closing.await;
+        log.close().await.unwrap();
+    });
+}
+
 #[test]
 fn the_last_batch_of_a_producer_leaves_its_header() {
     let producer = Producer { id: ProducerId(3), epoch: 2, base_sequence: 7 };
@@ -215,6 +328,12 @@ async fn read_meaning(log: &Rc<Log>, from: Offset) -> Meaning {
     meaning
 }
 
+/// As a partition's log: a snapshot at a segment's end says that all before it is on the device.
+fn with_snapshots(log: Rc<Log>) -> Rc<Log> {
+    log.set_snapshot_source(Rc::new(|| Bytes::from(ProducerTable::new(Offset(0)).encode_snapshot())));
+    log
+}
+
 /// Appends, compacts, reads and starts again, in any order: the log always means the same.
 #[test]
 fn a_compacted_log_means_what_it_meant() {
@@ -224,7 +343,7 @@ fn a_compacted_log_means_what_it_meant() {
             let root = data_dir();
             run(async {
                 let mut shard = LogShard::new(options(io));
-                let mut log = Written::new(&shard, root.path(), 0, config()).log;
+                let mut log = with_snapshots(Written::new(&shard, root.path(), 0, config()).log);
                 let mut meaning = Meaning::new();
                 let mut now_ms = NOW;
                 for step in 0..60 {
@@ -265,7 +384,7 @@ fn a_compacted_log_means_what_it_meant() {
                                 "seed {seed}, step {step}"
                             );
                             let compacted_to = log.compacted_to();
-                            log = Log::open(found, &shard, LeaderEpoch(0));
+                            log = with_snapshots(Log::open(found, &shard, LeaderEpoch(0)));
                             log.set_compacted_to(compacted_to);
                         }
                     }
@@ -343,6 +462,8 @@ fn no_power_cut_changes_what_a_log_means() {
             fs::sync_dir(root).unwrap();
             for (base, bytes) in &segments {
                 write_segment(&dir, *base, bytes);
+                let snapshot = ProducerTable::new(Offset(*base)).encode_snapshot();
+                fs::write_synced(&names::snapshot_file(&dir, Offset(*base)), &snapshot).unwrap();
             }
             let id = crate::types::KafkaUuid([7; 16]).to_string();
             fs::write_synced(&dir.join(names::PARTITION_METADATA), format!("version: 0\ntopic_id: {id}").as_bytes())
