@@ -85,12 +85,12 @@ pub struct Compacted {
 impl Log {
     /// Up to where the log is compacted; none if it never was. For `cleaner-offset-checkpoint`.
     pub fn compacted_to(&self) -> Option<Offset> {
-        self.compacted_to.get()
+        self.gate.compacted_to.get()
     }
 
     /// What the checkpoint said at the start. Of a log that ends before that nothing is known.
     pub fn set_compacted_to(&self, offset: Option<Offset>) {
-        self.compacted_to.set(offset.filter(|offset| *offset <= self.log_end_offset()));
+        self.gate.compacted_to.set(offset.filter(|offset| *offset <= self.log_end_offset()));
     }
 
     /// Whether a compaction failed, so that no more are tried.
@@ -164,7 +164,7 @@ impl Log {
             let _ = offload(move || remove_cleaned(&dir)).await;
         }
         match &result {
-            Ok(Some(compacted)) => self.compacted_to.set(Some(compacted.end_offset)),
+            Ok(Some(compacted)) => self.gate.compacted_to.set(Some(compacted.end_offset)),
             Ok(None) | Err(LogError::DiskFull) => {}
             Err(_) => self.gate.note_failed(),
         }
@@ -296,7 +296,7 @@ impl Log {
     /// Where the part begins that is not compacted: all of it if what is remembered cannot be.
     fn first_dirty(&self) -> Offset {
         let (start, end) = (self.log_start_offset(), self.log_end_offset());
-        self.compacted_to.get().filter(|offset| (start..=end).contains(offset)).unwrap_or(start)
+        self.gate.compacted_to.get().filter(|offset| (start..=end).contains(offset)).unwrap_or(start)
     }
 
     fn last_of_producers(&self, now_ms: i64) -> HashMap<ProducerId, LastOfProducer> {

@@ -88,8 +88,6 @@ pub struct Log {
     pub(super) roll_back_hook: RefCell<Option<RollBackHook>>,
     pub(super) cursors: RefCell<Cursors>,
     pub(super) gate: Gate,
-    /// Up to where the log is compacted; none if it never was.
-    pub(super) compacted_to: Cell<Option<Offset>>,
     pub(super) told_damage: ToldDamage,
     pub(super) seal_jobs: RefCell<VecDeque<SealJob>>,
     pub(super) recovery_point: Cell<Offset>,
@@ -163,7 +161,6 @@ impl Log {
             roll_back_hook: RefCell::new(None),
             cursors: RefCell::default(),
             gate: Gate::default(),
-            compacted_to: Cell::new(None),
             told_damage: ToldDamage::default(),
             seal_jobs: RefCell::default(),
             recovery_point: Cell::new(loaded.recovery_point),

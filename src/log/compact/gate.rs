@@ -4,6 +4,8 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use crate::types::Offset;
+
 use super::super::log::Log;
 
 #[derive(Debug, Default)]
@@ -15,6 +17,8 @@ pub(in crate::log) struct Gate {
     compacting: Cell<bool>,
     /// A compaction failed for another reason than a full disk: no more are tried before the next start.
     failed: Cell<bool>,
+    /// Up to where the log is compacted; none if it never was.
+    pub(super) compacted_to: Cell<Option<Offset>>,
 }
 
 impl Gate {

@@ -315,7 +315,7 @@ fn check_meaning(loaded: &LoadedLog, possible: &BTreeMap<i64, Known>) -> Result<
                 return Err(format!("{name}: the batch at {base}, behind {at}, is not what is left of one appended"));
             }
             // Where an epoch began may be gone; which one a batch is of is not.
-            if loaded.epochs.epoch_for_offset(header.base_offset) != Some(header.leader_epoch) {
+            if loaded.epochs.epoch_for_offset(header.last_offset()) != Some(header.leader_epoch) {
                 return Err(format!("{name}: the leader epoch at {base} is none of {:?}", loaded.epochs));
             }
             at = header.next_offset().0;

@@ -49,7 +49,7 @@ impl Shard {
         let began = runtime::now();
         let end = if writable { log.log_end_offset() } else { log.high_watermark() };
         // Compaction leaves the segments alone until all of them are read.
-        let _files = log.hold_files().await;
+        let files = log.hold_files().await;
         let (dir, from) = (log.dir(), log.log_start_offset());
         let (number, metadata_max_len) = (partition.id.partition, self.config.offsets.metadata_bytes_max);
         let mut step = runtime::offload(move || begin(&dir, number, from, end, metadata_max_len)).await;
@@ -60,6 +60,7 @@ impl Shard {
                 Err(sentence) => break Err(sentence),
             }
         };
+        drop(files);
         if coordinator.run() != run {
             return;
         }
