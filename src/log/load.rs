@@ -23,7 +23,7 @@ use super::names;
 use super::partition_metadata;
 use super::producers::ProducerTable;
 use super::recovery::{INDEXES_KEPT_FROM_BYTES, Recovery, write_file, write_indexes};
-use super::replay::{Replay, load_producers, remove_torn_snapshots};
+use super::replay::{Replay, carry_producers, load_producers, remove_torn_snapshots};
 use super::segment_scan::{ScannedSegment, Standing};
 
 /// Up to how many partitions each syncs its own files; more are made durable by one sync of the file system.
@@ -159,6 +159,9 @@ impl<'a> Loader<'a> {
         let start = self.options.log_start_offset;
         let Some(&first_kept) = files.segments.range(..=start).next_back() else { return Ok(()) };
         let gone: Vec<Offset> = files.segments.range(..first_kept).copied().collect();
+        if !gone.is_empty() {
+            carry_producers(&self.options.dir, files, first_kept, self.options.now_ms)?;
+        }
         for base_offset in gone {
             files.remove_segment(&self.options.dir, base_offset)?;
             if files.snapshots.contains(&base_offset) {
@@ -313,6 +316,9 @@ impl<'a> Loader<'a> {
             // All records were deleted, and some of the files have lost their end: nothing of them is needed.
             for base_offset in std::mem::take(&mut files.segments) {
                 files.remove_segment(dir, base_offset)?;
+            }
+            for offset in std::mem::take(&mut files.snapshots) {
+                files.remove_snapshot(dir, offset)?;
             }
             replay = Replay::new(
                 LeaderEpochCache::new(),

@@ -199,6 +199,7 @@ impl Log {
         if job.create {
             // One new name at a time: the directory is synced behind the first writes.
             self.named().await;
+            self.sealed_before(base_offset).await;
         }
         let opened = job.file.is_none();
         let takes_room = job.create || job.allocate.is_some();

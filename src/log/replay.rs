@@ -11,6 +11,7 @@ use super::epoch::LeaderEpochCache;
 use super::error::LoadError;
 use super::names;
 use super::producers::{ProducerBatch, ProducerTable};
+use super::recovery::write_file;
 use super::scan::{ScanError, SegmentScanner};
 
 /// The largest snapshot read: of ten million producers.
@@ -70,6 +71,74 @@ impl Replay {
         }
         Ok(())
     }
+
+    /// Takes note of a segment's batches from an offset on, as far as their CRCs hold. Answers whether all did.
+    fn checked(&mut self, path: &Path, from: Offset) -> bool {
+        let mut scan = || {
+            let mut scanner = SegmentScanner::open(path)?;
+            while let Some(header) = scanner.advance()? {
+                scanner.check_crc()?;
+                if header.last_offset() >= from {
+                    self.batch(&header, &mut scanner)?;
+                }
+            }
+            Ok::<(), ScanError>(())
+        };
+        scan().is_ok()
+    }
+}
+
+/// Notes in a snapshot at `kept`, the base offset of a segment, what the segments before it say of producers, if no
+/// snapshot there does: those segments are about to be removed. A segment is sealed before retention takes it, but a
+/// power cut can come between the note of where the log starts and that. Where they do not tell it all, older snapshots
+/// go too: a producer of whom nothing is known may go on, one that is known by old batches alone may not.
+pub(super) fn carry_producers(
+    dir: &Path,
+    files: &mut PartitionFiles,
+    kept: Offset,
+    now_ms: i64,
+) -> Result<(), LoadError> {
+    let first = files.segments.first().copied().unwrap_or(kept);
+    let producers = load_producers(dir, files, first, kept, now_ms)?;
+    if producers.end_offset() >= kept {
+        return Ok(());
+    }
+    if let Some(producers) = replay_removed(dir, files, producers, kept, now_ms) {
+        let path = names::snapshot_file(dir, kept);
+        write_file(&path, &producers.encode_snapshot(), true)?;
+        files.snapshots.insert(kept);
+        files.unsynced = true;
+        return files.sync(dir);
+    }
+    tracing::warn!("{}: what producers did before offset {kept} is not known", dir.display());
+    let old: Vec<Offset> = files.snapshots.range(..kept).copied().collect();
+    old.into_iter().try_for_each(|offset| files.remove_snapshot(dir, offset))
+}
+
+/// `producers` with what the segments before `kept` say; `None` if a part of it is missing.
+fn replay_removed(
+    dir: &Path,
+    files: &PartitionFiles,
+    producers: ProducerTable,
+    kept: Offset,
+    now_ms: i64,
+) -> Option<ProducerTable> {
+    let from = producers.end_offset();
+    let first = files.segments.range(..=from).next_back().copied()?;
+    let mut replay = Replay::new(LeaderEpochCache::new(), Some(producers), now_ms);
+    let bases: Vec<Offset> = files.segments.range(first..=kept).copied().collect();
+    for pair in bases.windows(2) {
+        let &[base_offset, next] = pair else { continue };
+        // Nothing vouches for these batches but their CRCs: a recovery point may be far behind.
+        let whole = replay.checked(&names::log_file(dir, base_offset), from);
+        let end = replay.producers.as_ref()?.end_offset();
+        if !whole && end != next {
+            return None;
+        }
+    }
+    let mut producers = replay.producers?;
+    producers.advance_to(kept);
+    Some(producers)
 }
 
 /// The producers of the newest valid snapshot at or below `end`; if there is none, of nobody from `start` on. Invalid

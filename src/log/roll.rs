@@ -152,6 +152,19 @@ impl Log {
         self.end_sealing();
     }
 
+    /// Waits until a segment may get its name. A recovery point at its base offset says that the one before it is sealed,
+    /// and where nothing was appended since the start, or since a checkpoint, it says so too early.
+    pub(super) async fn sealed_before(&self, base_offset: Offset) {
+        loop {
+            let changed = self.progress().listen();
+            let is_early = self.recovery_point.get() >= base_offset && !self.seal_jobs.borrow().is_empty();
+            if !is_early || self.is_gone() || matches!(*self.state().borrow(), State::Poisoned { .. }) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// The files of this log are nobody's business any more but of the next one who asks.
     pub(super) fn end_sealing(self: &Rc<Self>) {
         self.sealing.set(false);

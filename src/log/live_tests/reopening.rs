@@ -63,6 +63,37 @@ fn what_was_flushed_is_there_after_a_crash() {
 }
 
 #[test]
+fn a_segment_that_nothing_was_added_to_is_sealed_before_the_next_has_a_name() {
+    for io in MODES {
+        for clean in [true, false] {
+            let root = data_dir();
+            run(async {
+                let written = Written::new(&LogShard::new(options(io)), root.path(), 0, small());
+                let end = written.append(3, 1000).unwrap();
+                written.log.wait_flushed(end).await.unwrap();
+                if clean {
+                    written.log.close().await.unwrap();
+                }
+                let written = written.reopened(&LogShard::new(options(io)), root.path(), small(), clean);
+                assert_eq!(written.log.recovery_point(), end);
+                // Too large for the segment that is there.
+                written.append(1, 199_500).unwrap();
+                let next = names::log_file(&written.log.dir(), end);
+                while !next.exists() {
+                    crate::runtime::yield_now().await;
+                }
+                assert!(
+                    written.log.seal_jobs.borrow().is_empty(),
+                    "{io:?}: a recovery point at {end:?} speaks too early"
+                );
+                written.log.wait_flushed(written.log.log_end_offset()).await.unwrap();
+                written.check().await;
+            });
+        }
+    }
+}
+
+#[test]
 fn a_log_nothing_was_appended_to_stays_small_and_closes() {
     let root = data_dir();
     run(async {
