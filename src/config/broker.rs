@@ -328,7 +328,7 @@ impl BrokerConfig {
         let settings = self.settings.with_dynamic(default, broker);
         TopicConfig::broker_default(&settings)?;
         let log = LogSettings { cleaner: cleaner(&settings), ..self.log.clone() };
-        Ok(BrokerConfig { settings, log, ..self.clone() })
+        Ok(BrokerConfig { log, settings, ..self.clone() })
     }
 
     /// The text of every key with its origin.

@@ -213,12 +213,12 @@ impl Log {
                 }
                 Progress::Done => {
                     compacted.end_offset = job.end();
-                    compacted.keys_bytes = job.figures.keys_bytes;
+                    compacted.keys_bytes = job.figures.keys;
                     return Ok(Some(compacted));
                 }
             }
             let took = runtime::now().saturating_duration_since(began);
-            let moved = job.figures.read_bytes + job.figures.written_bytes - before.read_bytes - before.written_bytes;
+            let moved = job.figures.read + job.figures.written - before.read - before.written;
             self.pause(took, moved as f64 / options.bytes_per_second_max).await;
         }
     }

@@ -114,14 +114,12 @@ pub(super) struct Job {
     phase: Phase,
 }
 
-/// What a job has done so far.
+/// What a job has done so far, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Figures {
-    pub read_bytes: u64,
-    pub written_bytes: u64,
-    /// Of what was read, what was read to be copied.
-    pub copied_bytes: u64,
-    pub keys_bytes: usize,
+    pub read: u64,
+    pub written: u64,
+    pub keys: usize,
 }
 
 /// What is looked for in the part that was not compacted before.
@@ -133,7 +131,7 @@ enum Look {
 
 enum Phase {
     Look(Look, Option<SegmentScanner>),
-    Copy(Option<Copy>),
+    Copy(Option<Box<Copy>>),
     Done,
 }
 
@@ -207,15 +205,13 @@ impl Job {
     }
 
     fn look(&mut self, look: Look, scanner: Option<SegmentScanner>) -> Result<(), CompactError> {
-        let mut scanner = match scanner {
-            Some(scanner) => scanner,
-            None => match self.next_to_look_at(look) {
-                Some(source) => open(&self.dir, Some(source))?,
-                None => {
-                    self.end_look(look);
-                    return Ok(());
-                }
-            },
+        let mut scanner = if let Some(scanner) = scanner {
+            scanner
+        } else if let Some(source) = self.next_to_look_at(look) {
+            open(&self.dir, Some(source))?
+        } else {
+            self.end_look(look);
+            return Ok(());
         };
         let from = scanner.position();
         while scanner.position() < from + STEP_BYTES {
@@ -226,7 +222,7 @@ impl Job {
                     self.latest.advance_to(end);
                 }
                 self.phase = Phase::Look(look, None);
-                self.figures.read_bytes += scanner.position() - from;
+                self.figures.read += scanner.position() - from;
                 return Ok(());
             };
             if header.next_offset() <= self.first_dirty {
@@ -237,18 +233,18 @@ impl Job {
                 Look::Markers => self.note_marker(&header, &mut scanner)?,
             };
             if noted == Noted::Enough {
-                self.figures.read_bytes += scanner.end_position() - from;
+                self.figures.read += scanner.end_position() - from;
                 self.end_look(look);
                 return Ok(());
             }
             if noted == Noted::NeedsMarkers {
-                self.figures.read_bytes += scanner.end_position() - from;
+                self.figures.read += scanner.end_position() - from;
                 self.outcomes = Some(Outcomes::default());
                 (self.at, self.phase) = (0, Phase::Look(Look::Markers, None));
                 return Ok(());
             }
         }
-        self.figures.read_bytes += scanner.position() - from;
+        self.figures.read += scanner.position() - from;
         self.phase = Phase::Look(look, Some(scanner));
         Ok(())
     }
@@ -272,7 +268,7 @@ impl Job {
     /// All was seen that is to be seen of it.
     fn end_look(&mut self, look: Look) {
         self.at = 0;
-        self.figures.keys_bytes = self.figures.keys_bytes.max(self.latest.bytes());
+        self.figures.keys = self.figures.keys.max(self.latest.bytes());
         self.phase = match look {
             // It may not go past a transaction that is not decided.
             Look::Keys if self.latest.end() <= self.first_dirty => Phase::Done,
@@ -325,11 +321,11 @@ impl Job {
         Ok(if is_behind && outcomes.first_undecided().is_none() { Noted::Enough } else { Noted::More })
     }
 
-    fn copy(&mut self, copy: Option<Copy>) -> Result<Progress, CompactError> {
+    fn copy(&mut self, copy: Option<Box<Copy>>) -> Result<Progress, CompactError> {
         let mut copy = match copy {
             Some(copy) => copy,
             None => match self.next_group() {
-                Some(group) => Copy::begin(&self.dir, &self.config, group)?,
+                Some(group) => Box::new(Copy::begin(&self.dir, &self.config, group)?),
                 None => return Ok(Progress::Done),
             },
         };
@@ -338,9 +334,8 @@ impl Job {
             let Some(scanner) = &mut copy.scanner else {
                 if copy.next == copy.sources.len() {
                     let output = copy.finish(&self.dir, &self.seen.take_abort_markers())?;
-                    self.figures.read_bytes += read;
-                    self.figures.copied_bytes += read;
-                    self.figures.written_bytes += output.size_bytes;
+                    self.figures.read += read;
+                    self.figures.written += output.size_bytes;
                     self.phase = Phase::Copy(None);
                     return Ok(Progress::Ready(output));
                 }
@@ -380,8 +375,7 @@ impl Job {
                 copy.write()?;
             }
         }
-        self.figures.read_bytes += read;
-        self.figures.copied_bytes += read;
+        self.figures.read += read;
         self.phase = Phase::Copy(Some(copy));
         Ok(Progress::More)
     }

@@ -508,7 +508,8 @@ fn no_power_cut_changes_what_a_log_means() {
             }
             assert_eq!(live(&now), live(&meaning), "{what}");
             let left_over: Vec<String> = fs::list(&found.dir).unwrap().into_iter().map(|(name, _)| name).collect();
-            assert!(!left_over.iter().any(|name| name.ends_with(".swap") || name.ends_with(".cleaned")), "{what}");
+            let half_done = |name: &str| matches!(FileKind::of(name), FileKind::Swap(_) | FileKind::Cleaned(_));
+            assert!(!left_over.iter().any(|name| half_done(name)), "{what}");
         });
     }
 }
