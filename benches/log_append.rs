@@ -16,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 use corelane::log::{AppendBatch, IoMode, LoadOptions, Log, LogConfig, LogShard, LogShardOptions, OffsetReached, load};
 use corelane::record::{BatchBuilder, BatchOptions, stamp};
 use corelane::runtime::{Runtime, RuntimeOptions};
-use corelane::types::{KafkaUuid, LeaderEpoch, Offset, TopicPartition};
+use corelane::types::{KafkaUuid, LeaderEpoch, TopicPartition};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 const MODES: [(&str, IoMode); 2] = [("direct", IoMode::Direct), ("buffered", IoMode::Buffered)];
