@@ -23,7 +23,7 @@ pub use storage::StorageMetrics;
 
 use crate::types::ShardId;
 use histogram::Totals;
-use shard::{COUNTERS, GAUGES, HISTOGRAMS};
+use shard::{COUNTERS, GAUGES, HISTOGRAMS, MAXIMA};
 
 /// Facts that never change while the broker runs, shown as labels of `..._info` metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +110,10 @@ impl Metrics {
                     None => metric.encode_gauge(&sum)?,
                 }
             }
+        }
+        for gauge in MAXIMA {
+            let most = self.shards.iter().map(|shard| (gauge.read)(shard)).max().unwrap_or_default();
+            encoder.encode_descriptor(gauge.name, gauge.help(), None, MetricType::Gauge)?.encode_gauge(&most)?;
         }
         for histogram in HISTOGRAMS {
             let mut totals = Totals::default();
@@ -223,6 +227,8 @@ mod tests {
         first.record_request(0, 250, false);
         second.record_request(0, 3_000_000, true);
         first.flush_duration.record_us(80);
+        first.max_dirty_percent.set(70);
+        second.max_dirty_percent.set(20);
         metrics.storage().set_disk_full(true);
         metrics.storage().add_offline_replicas(3);
         let text = metrics.render();
@@ -238,6 +244,7 @@ mod tests {
             "kafka_network_requestmetrics_totaltime_seconds_bucket{le=\"0.00025\",request=\"Produce\"} 1",
             "kafka_network_requestmetrics_totaltime_seconds_bucket{le=\"+Inf\",request=\"Produce\"} 2",
             "corelane_log_flush_duration_seconds_sum 0.00008",
+            "kafka_log_logcleanermanager_max_dirty_percent 70",
             "corelane_disk_full 1",
             "corelane_disk_full_times_total 1",
             "kafka_server_replicamanager_offlinereplicacount 3",

@@ -2,6 +2,7 @@
 
 mod admin;
 mod check;
+mod compaction;
 mod configs;
 mod consuming;
 mod crash;

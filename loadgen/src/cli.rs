@@ -20,7 +20,8 @@ use crate::{
     quick,
     report::{self, Manifest, Report},
     session::{self, Target},
-    workload::{Flags, NAMED, Workload},
+    sink,
+    workload::{Flags, NAMED, Workload, parse_bytes},
 };
 
 /// Something was done wrong with a record: lost, duplicated, reordered or altered.
@@ -53,6 +54,8 @@ enum Command {
     Workloads,
     /// Connections that each keep one produce request in flight: the cost of a request, beside idle connections too
     Produce(produce::Options),
+    /// A bare server that takes the same requests and does next to nothing for them: what a broker is measured against
+    Sink(sink::Options),
     /// A broker that ends with its standard input (what the other commands start)
     #[command(hide = true)]
     EmbeddedBroker(EmbeddedOptions),
@@ -103,6 +106,15 @@ struct CalibrateOptions {
     /// Seconds for each measurement
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     seconds: f64,
+    /// Instead of all else: 4 KiB to each of so many files, then made durable once; may be repeated
+    #[arg(long, value_name = "COUNT", conflicts_with = "write_rate")]
+    files: Vec<usize>,
+    /// Instead of all else: cold reads beside flushed writes of 64 KiB, so many bytes of them a second
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    write_rate: Option<u64>,
+    /// With --write-rate: so many bytes are read a second [default: as many as the device gives]
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, requires = "write_rate")]
+    read_rate: Option<u64>,
     /// JSON instead of a table
     #[arg(long)]
     json: bool,
@@ -223,6 +235,7 @@ pub fn main() -> ExitCode {
             Ok(true)
         }
         Some(Command::Produce(options)) => produce::run(&options).map(|()| true),
+        Some(Command::Sink(options)) => sink::serve(&options).map(|()| true),
         Some(Command::EmbeddedBroker(options)) => brokers::serve(&options).map(|()| true),
     };
     interrupt::end_here_if_interrupted();
@@ -307,9 +320,19 @@ fn calibrate(options: &CalibrateOptions) -> Result<bool, Error> {
     let scratch = scratch(options.dir.as_deref())?;
     let mut progress = Progress::new();
     let each = Duration::from_secs_f64(options.seconds);
-    let limits = calibrate::calibrate(scratch.path(), each, &mut |what| {
-        progress.begin(&format!("measuring {what}"));
-    })?;
+    let mut say = |what: &str| progress.begin(&format!("measuring {what}"));
+    let limits = match options.write_rate {
+        Some(0) => return Err(Error::Wrong("--write-rate is more than 0".to_owned())),
+        Some(writes) => {
+            let reads = options.read_rate.filter(|rate| *rate > 0).map(|rate| rate as f64);
+            say("reads beside writes");
+            calibrate::calibrate_mixed(scratch.path(), each, calibrate::Rates { writes: writes as f64, reads })?
+        }
+        None if !options.files.is_empty() => {
+            calibrate::calibrate_files(scratch.path(), each, &options.files, &mut say)?
+        }
+        None => calibrate::calibrate(scratch.path(), each, &mut say)?,
+    };
     progress.end();
     if options.json {
         println!("{}", serde_json::to_string_pretty(&limits).map_err(|error| Error::Wrong(error.to_string()))?);

@@ -29,8 +29,10 @@ use crate::{
 /// How long a topic may take to have leaders.
 const LEADERS_PATIENCE: Duration = Duration::from_secs(30);
 const API_VERSIONS_VERSION: i16 = 3;
-/// Topics created in one request.
+/// Topics created or deleted in one request, and partitions of them: a broker that makes tens of thousands of files at once
+/// answers nobody meanwhile.
 const TOPICS_PER_REQUEST: usize = 100;
+const PARTITIONS_PER_REQUEST: usize = 1000;
 /// What says how durable an acknowledged record is, and how it is written.
 const SETTINGS: [&str; 6] =
     ["log.flush.acks", "log.io", "shards", "shard.listeners", "log.flush.interval.messages", "compression.type"];
@@ -91,7 +93,7 @@ impl Cluster {
     pub fn prepare(bootstrap: SocketAddr, names: &[String], partitions: u32) -> Result<Cluster, Error> {
         with_client(bootstrap, async |client| {
             let (versions, metadata_level) = Versions::ask(client).await?;
-            for names in names.chunks(TOPICS_PER_REQUEST) {
+            for names in names.chunks(topics_per_request(partitions as usize)) {
                 create(client, versions, names, partitions).await?;
             }
             let topics = leaders(client, versions, names).await?;
@@ -101,9 +103,15 @@ impl Cluster {
     }
 
     pub fn delete_topics(&self) -> Result<(), Error> {
-        let topic_names = self.topics.iter().map(|topic| Str::from(&topic.name)).collect();
-        let request = DeleteTopicsRequest { topic_names, timeout_ms: 30_000, ..Default::default() };
-        with_client(self.bootstrap, async |client| client.call(&request, self.versions.delete_topics).await.map(|_| ()))
+        let partitions = self.topics.first().map_or(1, |topic| topic.leaders.len());
+        with_client(self.bootstrap, async |client| {
+            for topics in self.topics.chunks(topics_per_request(partitions)) {
+                let topic_names = topics.iter().map(|topic| Str::from(&topic.name)).collect();
+                let request = DeleteTopicsRequest { topic_names, timeout_ms: 30_000, ..Default::default() };
+                client.call(&request, self.versions.delete_topics).await?;
+            }
+            Ok(())
+        })
     }
 
     /// The ends of all partitions, topic by topic: what a consumer may read up to, and where one begins that wants only
@@ -188,6 +196,10 @@ impl Versions {
         let level = answer.finalized_features.iter().find(|feature| feature.name == "metadata.version");
         Ok((versions, level.map(|feature| feature.max_version_level)))
     }
+}
+
+fn topics_per_request(partitions: usize) -> usize {
+    (PARTITIONS_PER_REQUEST / partitions.max(1)).clamp(1, TOPICS_PER_REQUEST)
 }
 
 /// What a broker answers while a partition gets its leader.

@@ -29,17 +29,24 @@ pub struct Options {
     place: Place,
     #[command(flatten)]
     flags: Flags,
-    /// Brokers in pairs: corelane, corelane-none, kafka, kafka-flush, HOST:PORT or a script, each with ,KEY=VALUE behind it
+    /// Brokers in pairs (but see --beside): corelane, corelane-none, kafka, kafka-flush, a bare sink (sink, sink-none, echo,
+    /// echo-none, send), HOST:PORT or a script, each with ,KEY=VALUE behind it
     /// [default: corelane-none kafka, corelane kafka-flush]
     #[arg(long, num_args = 1.., value_name = "BROKER")]
     brokers: Vec<String>,
+    /// Compare the first broker with each of the others, all by turns in each round, instead of pairs
+    #[arg(long)]
+    beside: bool,
     /// Named workloads or files; flags change each of them
     #[arg(long, num_args = 1.., value_name = "NAME|FILE", default_values_t = ["throughput".to_owned(), "throughput-16".to_owned()])]
     workloads: Vec<String>,
+    /// Leave the machine's limits out
+    #[arg(long)]
+    no_calibration: bool,
     /// How often each is measured
     #[arg(long, default_value_t = 3)]
     rounds: u32,
-    /// Schedule half of the most that the second broker of each pair takes
+    /// Schedule half of the most that the second broker of each pair takes (with --beside the second of all)
     #[arg(long, conflicts_with = "rate")]
     half_rate: bool,
 }
@@ -59,15 +66,20 @@ pub fn run(options: &Options) -> Result<bool, Error> {
     let words: Vec<&str> =
         if options.brokers.is_empty() { PAIRS.to_vec() } else { options.brokers.iter().map(String::as_str).collect() };
     let mut specs = words.iter().map(|word| Spec::parse(word)).collect::<Result<Vec<_>, _>>()?;
-    for pair in specs.chunks_exact_mut(2) {
+    for at in 1..specs.len() {
         // A broker beside itself shows how much a ratio means here.
-        if pair[0].label == pair[1].label {
-            pair[1].label.push_str(" again");
+        let first = if options.beside { 0 } else { at - at % 2 };
+        if specs[first..at].iter().any(|other| other.label == specs[at].label) {
+            specs[at].label.push_str(" again");
         }
     }
-    if specs.len() % 2 != 0 {
+    let group = if options.beside { specs.len() } else { 2 };
+    if options.half_rate && specs.len() < 2 {
+        return Err(Error::Wrong("--half-rate needs a second broker, whose most it halves".to_owned()));
+    }
+    if specs.len() % group != 0 {
         return Err(Error::Wrong(format!(
-            "{} brokers are no pairs: each is compared with the one behind it",
+            "{} brokers are no pairs: each is compared with the one behind it (or with --beside the first with all others)",
             specs.len()
         )));
     }
@@ -81,18 +93,22 @@ pub fn run(options: &Options) -> Result<bool, Error> {
     }
     let scratch = scratch(place.dir.as_deref())?;
     let mut progress = Progress::new();
-    progress.begin("the machine's limits");
+    let mut limits = None;
+    if !options.no_calibration {
+        progress.begin("the machine's limits");
+        limits = Some(calibrate::calibrate(scratch.path(), Duration::from_millis(500), &mut |_| ())?);
+    }
     let mut report = Report {
         format: 1,
-        title: title(&specs),
+        title: title(&specs, group),
         manifest: place.manifest(scratch.path()),
-        limits: Some(calibrate::calibrate(scratch.path(), Duration::from_millis(500), &mut |_| ())?),
+        limits,
         notes: notes(&specs),
         ..Report::default()
     };
     let mut all_ran = true;
     for workload in &workloads {
-        for pair in specs.chunks(2) {
+        for pair in specs.chunks(group) {
             all_ran &= compare(options, workload, pair, scratch.path(), &mut progress, &mut report);
             // Whatever comes later, what is there is not lost.
             report::write(&report, &place.out)?;
@@ -113,7 +129,7 @@ pub fn run(options: &Options) -> Result<bool, Error> {
     Ok(report.runs.iter().all(RunReport::is_clean))
 }
 
-/// One workload on two brokers, by turns. False if one of the runs failed.
+/// One workload on two brokers or more, by turns. False if one of the runs failed.
 fn compare(
     options: &Options,
     workload: &Workload,
@@ -152,7 +168,8 @@ fn compare(
     }
     let by =
         |label: &str| report.runs[first..].iter().filter(|run| run.broker.label == label).collect::<Vec<&RunReport>>();
-    let ratios = data::ratios(&by(&pair[0].label), &by(&pair[1].label));
+    let ratios: Vec<_> =
+        pair[1..].iter().flat_map(|other| data::ratios(&by(&pair[0].label), &by(&other.label))).collect();
     report.ratios.extend(ratios);
     all_ran
 }
@@ -184,10 +201,15 @@ fn once(
     }
 }
 
-fn title(specs: &[Spec]) -> String {
-    let pairs: Vec<String> =
-        specs.chunks_exact(2).map(|pair| format!("{} beside {}", pair[0].label, pair[1].label)).collect();
-    pairs.join(", ")
+fn title(specs: &[Spec], group: usize) -> String {
+    let beside = |group: &[Spec]| {
+        if group.len() == 1 {
+            return group[0].label.clone();
+        }
+        let others: Vec<&str> = group[1..].iter().map(|spec| spec.label.as_str()).collect();
+        format!("{} beside {}", group[0].label, others.join(" and "))
+    };
+    specs.chunks_exact(group).map(beside).collect::<Vec<_>>().join(", ")
 }
 
 fn notes(specs: &[Spec]) -> Vec<String> {

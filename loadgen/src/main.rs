@@ -2,7 +2,8 @@
 //! the machine.
 //!
 //! `workload` says what to do, `generator` does it on threads with the broker's own runtime, `session` runs one workload
-//! against one broker, `quick`, `compare` and `calibrate` are what a user asks for, `report` is what is left behind. It
+//! against one broker, `quick`, `compare` and `calibrate` are what a user asks for, `report` is what is left behind, `sink` is
+//! what a broker is compared with when the question is how much there is to gain. It
 //! shares its codec with the broker: figures come from here, proof of what is on the wire from real clients.
 
 mod brokers;
@@ -20,6 +21,7 @@ mod progress;
 mod quick;
 mod report;
 mod session;
+mod sink;
 mod workload;
 
 use std::process::ExitCode;

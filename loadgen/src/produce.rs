@@ -3,7 +3,12 @@
 //! A closed loop: the next request leaves when the last is answered. Latencies are therefore service times; what a
 //! client that does not wait would see in a stall is not among them.
 
-use std::{cell::RefCell, net::ToSocketAddrs, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    net::{SocketAddr, ToSocketAddrs},
+    rc::Rc,
+    time::Duration,
+};
 
 use clap::Args;
 use corelane::{
@@ -46,6 +51,9 @@ pub struct Options {
     /// Connections with one request in flight each
     #[arg(long, default_value_t = 1)]
     connections: usize,
+    /// Connect all at the same moment, and say how long it took until each had its first answer
+    #[arg(long)]
+    at_once: bool,
     /// Requests of all connections together
     #[arg(long, default_value_t = 10_000)]
     requests: u64,
@@ -91,6 +99,15 @@ async fn measure(options: &Options) -> Result<(), Error> {
     let mut first = Client::connect(address).await?;
     let partitions = prepare_topic(&mut first, options).await?;
     let mut clients = vec![first];
+    if options.at_once {
+        let begun = clock::now();
+        let greeted = (1..options.connections).map(|_| runtime::spawn(greeted(address))).collect::<Vec<_>>();
+        for client in greeted {
+            clients.push(client.await?);
+        }
+        let took = clock::now().duration_since(begun).as_secs_f64() * 1000.0;
+        println!("{} more connections at once: the last had its first answer after {took:.1} ms", clients.len() - 1);
+    }
     while clients.len() < options.connections {
         clients.push(Client::connect(address).await?);
     }
@@ -112,13 +129,7 @@ async fn measure(options: &Options) -> Result<(), Error> {
         if options.idle > 0 {
             let mut idle = Vec::with_capacity(options.idle);
             while idle.len() < options.idle {
-                let mut client = Client::connect(address).await?;
-                let hello = ApiVersionsRequest {
-                    client_software_name: Str::from("loadgen"),
-                    client_software_version: Str::from(env!("CARGO_PKG_VERSION")),
-                };
-                client.call(&hello, API_VERSIONS_VERSION).await?;
-                idle.push(client);
+                idle.push(greeted(address).await?);
             }
             lines.beside.add(drive(&mut clients, options, partitions, options.requests).await?);
             runtime::sleep(Duration::from_secs(options.linger_seconds)).await;
@@ -131,6 +142,17 @@ async fn measure(options: &Options) -> Result<(), Error> {
         println!("p99 beside them / p99 alone: {ratio:.2}");
     }
     Ok(())
+}
+
+/// A connection that has said hello.
+async fn greeted(address: SocketAddr) -> Result<Client, Error> {
+    let mut client = Client::connect(address).await?;
+    let hello = ApiVersionsRequest {
+        client_software_name: Str::from("loadgen"),
+        client_software_version: Str::from(env!("CARGO_PKG_VERSION")),
+    };
+    client.call(&hello, API_VERSIONS_VERSION).await?;
+    Ok(client)
 }
 
 #[derive(Default)]

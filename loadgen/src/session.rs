@@ -51,7 +51,7 @@ pub fn run(target: &Target, workload: &Workload, watch: &mut dyn FnMut(&str, &Li
     let cluster = Cluster::prepare(target.address, &names, workload.partitions)?;
     let result = run_on(target, workload, &cluster, watch);
     // A topic of the user's own stays.
-    let deleted = if workload.topic.is_none() { cluster.delete_topics() } else { Ok(()) };
+    let deleted = if workload.topic.is_none() && !workload.keep_topics { cluster.delete_topics() } else { Ok(()) };
     let mut report = result?;
     if let Err(error) = deleted {
         report.warnings.push(format!("the topics of the run were not deleted: {error}"));
@@ -90,39 +90,57 @@ fn run_on(
     if workload.backlog_bytes > 0 {
         return run_backlog(target, plan, &setup, from, watch);
     }
-    if reads {
-        plan.consume = Some(Consume { from, until: None, follows: workload.acks != 0 });
+    if workload.reread_bytes > 0 {
+        let window;
+        (plan, _, window) = write_first(plan, &setup, &from, workload.reread_bytes, watch)?;
+        plan.consume = Some(Consume { from, until: None, window: Some(window), follows: false });
+    } else if reads {
+        plan.consume = Some(Consume { from, until: None, window: None, follows: workload.acks != 0 });
     }
     let plan = Arc::new(plan);
     let outcome = execute(&plan, &setup, &mut |live| watch("running", live))?;
     Ok(summarize(target, &plan, &setup, &outcome))
 }
 
-/// Writes first, then reads what was written.
-fn run_backlog(
-    target: &Target,
+/// Writes so many bytes of values, as fast as the broker takes them; then the plan has its schedule, or nobody produces.
+/// Gives what it came to, and how many records each partition got.
+fn write_first(
     mut plan: Plan,
     setup: &Setup,
-    from: Vec<i64>,
+    from: &[i64],
+    bytes: u64,
     watch: &mut dyn FnMut(&str, &Live),
-) -> Result<RunReport, Error> {
-    let workload = plan.workload.clone();
-    let records = (workload.backlog_bytes as f64 / workload.record_bytes_mean()).ceil() as u64;
+) -> Result<(Plan, Outcome, Vec<i64>), Error> {
+    let records = (bytes as f64 / plan.workload.record_bytes_mean()).ceil() as u64;
     plan.produce = Some(Produce { rate: 0.0, records_max: Some(records) });
-    let mut plan = Arc::new(plan);
+    let plan = Arc::new(plan);
     let writing = Setup { warm_up_seconds: 0.0, seconds: BACKLOG_SECONDS_MAX, ..setup.clone() };
     let written = execute(&plan, &writing, &mut |live| watch("writing the backlog", live))?;
     if written.failed > 0 {
         return Err(Error::Answer(written.first_failure.unwrap_or_else(|| "the backlog was refused".to_owned())));
     }
     let until = plan.cluster.end_offsets()?;
-    let dropped = workload.drop_page_cache && drop_page_cache();
+    let mut plan = Arc::into_inner(plan).ok_or_else(|| Error::Wrong("a generator thread did not end".to_owned()))?;
+    let scheduled = plan.workload.is_open_loop() && plan.workload.producers > 0;
+    plan.produce = scheduled.then_some(Produce { rate: plan.workload.rate, records_max: None });
+    Ok((plan, written, until.iter().zip(from).map(|(until, from)| until - from).collect()))
+}
 
-    let total: i64 = until.iter().zip(&from).map(|(until, from)| until - from).sum();
-    let reading = Arc::get_mut(&mut plan).ok_or_else(|| Error::Wrong("a generator thread did not end".to_owned()))?;
-    reading.produce = (workload.is_open_loop() && workload.producers > 0)
-        .then_some(Produce { rate: workload.rate, records_max: None });
-    reading.consume = Some(Consume { from, until: Some(until), follows: false });
+/// Writes first, then reads what was written.
+fn run_backlog(
+    target: &Target,
+    plan: Plan,
+    setup: &Setup,
+    from: Vec<i64>,
+    watch: &mut dyn FnMut(&str, &Live),
+) -> Result<RunReport, Error> {
+    let workload = plan.workload.clone();
+    let (mut plan, written, lengths) = write_first(plan, setup, &from, workload.backlog_bytes, watch)?;
+    let dropped = workload.drop_page_cache && drop_page_cache();
+    let total: i64 = lengths.iter().sum();
+    let until = from.iter().zip(&lengths).map(|(from, length)| from + length).collect();
+    plan.consume = Some(Consume { from, until: Some(until), window: None, follows: false });
+    let plan = Arc::new(plan);
     let setup = Setup { warm_up_seconds: 0.0, drain_seconds: workload.drain_seconds, ..setup.clone() };
     let outcome = execute(&plan, &setup, &mut |live| watch("reading the backlog", live))?;
     let mut report = summarize(target, &plan, &setup, &outcome);

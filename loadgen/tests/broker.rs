@@ -11,7 +11,7 @@ pub struct Broker {
     pub pid: u32,
     child: Child,
     stdin: Option<ChildStdin>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Broker {
@@ -24,6 +24,33 @@ impl Broker {
         if let Some(port) = advertised {
             command.arg("--set").arg(format!("advertised.listeners=PLAINTEXT://127.0.0.1:{port}"));
         }
+        Broker::ready(command, dir)
+    }
+
+    /// A bare sink instead.
+    pub fn sink(arguments: &[&str]) -> Broker {
+        let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for the sink");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+        command.args(["sink", "--with-input", "--files-bytes", "80M", "--set-bytes", "2M", "--dir"]);
+        command.arg(dir.path().join("sink")).args(arguments);
+        Broker::ready(command, dir)
+    }
+
+    /// Bytes that it has written to a device since its start.
+    pub fn written(&self) -> u64 {
+        let counters = std::fs::read_to_string(format!("/proc/{}/io", self.pid)).unwrap_or_default();
+        let line = counters.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+        line.and_then(|bytes| bytes.parse().ok()).unwrap_or(0)
+    }
+
+    /// Whether it has left nothing of its data, after its input has ended.
+    pub fn leaves_nothing(mut self) -> bool {
+        self.stdin = None;
+        let _ = self.child.wait();
+        std::fs::read_dir(self.dir.path()).is_ok_and(|mut entries| entries.next().is_none())
+    }
+
+    fn ready(mut command: Command, dir: TempDir) -> Broker {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the binary starts");
         let stdout = child.stdout.take().expect("it is piped");
         let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
@@ -33,7 +60,7 @@ impl Broker {
         let pid = words.next().and_then(|pid| pid.parse().ok()).expect("a process id");
         let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).expect("a port");
         let stdin = child.stdin.take();
-        Broker { port, pid, child, stdin, _dir: dir }
+        Broker { port, pid, child, stdin, dir }
     }
 
     /// Sends it a signal, by the name that kill(1) knows.

@@ -5,4 +5,5 @@ mod backlog;
 mod broker;
 mod pause;
 mod proxy;
+mod sink;
 mod verify;

@@ -149,7 +149,7 @@ impl FlushAcks {
 }
 
 /// What holds for the logs of all topics.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LogSettings {
     /// `log.io`, as asked for; the file system has the last word.
     pub io: IoMode,
@@ -173,10 +173,24 @@ pub struct LogSettings {
     pub initial_task_delay: Duration,
     /// `log.retention.check.interval.ms`.
     pub retention_check_interval: Duration,
+    pub cleaner: CleanerSettings,
     /// `producer.id.expiration.ms`.
     pub producer_id_expiration: Duration,
     /// `producer.id.expiration.check.interval.ms`.
     pub producer_id_expiration_check_interval: Duration,
+}
+
+/// How logs are compacted. All but the first can be changed while the broker runs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CleanerSettings {
+    /// `log.cleaner.enable`.
+    pub enabled: bool,
+    /// `log.cleaner.backoff.ms`.
+    pub backoff: Duration,
+    /// `log.cleaner.dedupe.buffer.size`, over all shards.
+    pub keys_bytes_max: usize,
+    /// `log.cleaner.io.max.bytes.per.second`, over all shards.
+    pub bytes_per_second_max: f64,
 }
 
 impl LogSettings {
@@ -312,7 +326,8 @@ impl BrokerConfig {
     ) -> Result<BrokerConfig, ConfigError> {
         let settings = self.settings.with_dynamic(default, broker);
         TopicConfig::broker_default(&settings)?;
-        Ok(BrokerConfig { groups: groups(&settings), settings, ..self.clone() })
+        let log = LogSettings { cleaner: cleaner(&settings), ..self.log.clone() };
+        Ok(BrokerConfig { log, groups: groups(&settings), settings, ..self.clone() })
     }
 
     /// The text of every key with its origin.
@@ -421,8 +436,18 @@ fn log(settings: &Settings) -> LogSettings {
         high_watermark_checkpoint_interval: millis(settings, "replica.high.watermark.checkpoint.interval.ms"),
         initial_task_delay: millis(settings, "log.initial.task.delay.ms"),
         retention_check_interval: millis(settings, "log.retention.check.interval.ms"),
+        cleaner: cleaner(settings),
         producer_id_expiration: millis(settings, "producer.id.expiration.ms"),
         producer_id_expiration_check_interval: millis(settings, "producer.id.expiration.check.interval.ms"),
+    }
+}
+
+fn cleaner(settings: &Settings) -> CleanerSettings {
+    CleanerSettings {
+        enabled: settings.flag("log.cleaner.enable"),
+        backoff: millis(settings, "log.cleaner.backoff.ms"),
+        keys_bytes_max: settings.integer("log.cleaner.dedupe.buffer.size").max(0) as usize,
+        bytes_per_second_max: settings.text("log.cleaner.io.max.bytes.per.second").parse().unwrap_or(f64::MAX),
     }
 }
 

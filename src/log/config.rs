@@ -42,6 +42,18 @@ pub struct LogConfig {
     pub producer_id_expiration_ms: i64,
 }
 
+impl LogConfig {
+    /// How old a segment's first batch may get: what is to be compacted in time must not stay in the active segment
+    /// (Kafka's `LogConfig.maxSegmentMs`).
+    pub fn roll_ms(&self) -> i64 {
+        if self.cleanup_policy.compact && self.max_compaction_lag_ms > 0 {
+            self.segment_ms.min(self.max_compaction_lag_ms)
+        } else {
+            self.segment_ms
+        }
+    }
+}
+
 /// `cleanup.policy`: what happens to data that is no longer wanted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CleanupPolicy {

@@ -19,6 +19,8 @@ pub struct PartitionOffsets {
     pub recovery_point: Offset,
     pub log_start_offset: Offset,
     pub high_watermark: Offset,
+    /// Compaction has seen everything below; none of a partition that was never compacted.
+    pub compacted_to: Option<Offset>,
 }
 
 /// The checkpoint files of one log directory. Shared by all shards; no call but [`write`](DirCheckpoints::write)
@@ -44,27 +46,30 @@ struct Table {
 
 struct CheckpointFile {
     name: &'static str,
-    offset: fn(&PartitionOffsets) -> Offset,
-    /// Kafka leaves out log start offsets that the first segment's name says already; 0 always is.
-    with_zero: bool,
+    /// None for a partition that has no line in the file.
+    offset: fn(&PartitionOffsets) -> Option<Offset>,
+    /// The file is there from the first partition on, be it without a line.
+    always: bool,
 }
 
-const FILES: [CheckpointFile; 3] = [
+const FILES: [CheckpointFile; 4] = [
     CheckpointFile {
         name: names::RECOVERY_POINT_CHECKPOINT,
-        offset: |offsets| offsets.recovery_point,
-        with_zero: true,
+        offset: |offsets| Some(offsets.recovery_point),
+        always: true,
     },
     CheckpointFile {
         name: names::LOG_START_OFFSET_CHECKPOINT,
-        offset: |offsets| offsets.log_start_offset,
-        with_zero: false,
+        // Kafka leaves out log start offsets that the first segment's name says already; 0 always is.
+        offset: |offsets| Some(offsets.log_start_offset).filter(|offset| offset.0 > 0),
+        always: true,
     },
     CheckpointFile {
         name: names::REPLICATION_OFFSET_CHECKPOINT,
-        offset: |offsets| offsets.high_watermark,
-        with_zero: true,
+        offset: |offsets| Some(offsets.high_watermark),
+        always: true,
     },
+    CheckpointFile { name: names::CLEANER_OFFSET_CHECKPOINT, offset: |offsets| offsets.compacted_to, always: false },
 ];
 
 impl DirCheckpoints {
@@ -89,6 +94,9 @@ impl DirCheckpoints {
         for (partition, offset) in read(names::REPLICATION_OFFSET_CHECKPOINT)? {
             partitions.entry(partition).or_default().high_watermark = offset;
         }
+        for (partition, offset) in read(names::CLEANER_OFFSET_CHECKPOINT)? {
+            partitions.entry(partition).or_default().compacted_to = Some(offset);
+        }
         let table = Mutex::new(Table { partitions, ..Table::default() });
         Ok((DirCheckpoints { dir: dir.to_owned(), table, writing: Mutex::new(()) }, warnings))
     }
@@ -103,7 +111,10 @@ impl DirCheckpoints {
         for (partition, now) in offsets {
             let before = table.partitions.insert(partition, now);
             for (stale, file) in table.stale.iter_mut().zip(&FILES) {
-                *stale |= before.as_ref().map(file.offset) != Some((file.offset)(&now));
+                *stale |= match &before {
+                    None if file.always => true,
+                    before => before.as_ref().and_then(file.offset) != (file.offset)(&now),
+                };
             }
         }
     }
@@ -185,8 +196,7 @@ impl Table {
         let offsets: Vec<(&TopicPartition, Offset)> = self
             .partitions
             .iter()
-            .map(|(partition, offsets)| (partition, (file.offset)(offsets)))
-            .filter(|(_, offset)| file.with_zero || offset.0 > 0)
+            .filter_map(|(partition, offsets)| Some((partition, (file.offset)(offsets)?)))
             .collect();
         checkpoint::encode(offsets.into_iter())
     }
@@ -206,6 +216,7 @@ mod tests {
             recovery_point: Offset(recovery_point),
             log_start_offset: Offset(log_start_offset),
             high_watermark: Offset(high_watermark),
+            compacted_to: None,
         }
     }
 
@@ -221,10 +232,16 @@ mod tests {
         assert_eq!(text("recovery-point-offset-checkpoint"), "0\n3\na 0 10\na 1 0\nb 0 5\n");
         assert_eq!(text("log-start-offset-checkpoint"), "0\n1\na 0 3\n");
         assert_eq!(text("replication-offset-checkpoint"), "0\n3\na 0 10\na 1 0\nb 0 5\n");
+        assert!(!dir.path().join("cleaner-offset-checkpoint").exists(), "nothing was compacted");
+        let compacted = PartitionOffsets { compacted_to: Some(Offset(4)), ..offsets(5, 0, 5) };
+        checkpoints.update([(partition("b", 0), compacted)]);
+        checkpoints.write().unwrap();
+        assert_eq!(text("cleaner-offset-checkpoint"), "0\n1\nb 0 4\n");
 
         let (again, _) = DirCheckpoints::open(dir.path()).unwrap();
         assert_eq!(again.get(&partition("a", 0)), offsets(10, 3, 10));
         assert_eq!(again.get(&partition("none", 0)), offsets(0, 0, 0));
+        assert_eq!(again.get(&partition("b", 0)), compacted);
         assert!(!again.has_unwritten_removals());
         again.remove(&partition("a", 0));
         again.retain(|partition| &*partition.topic != "b");
@@ -233,6 +250,7 @@ mod tests {
         assert!(!again.has_unwritten_removals());
         assert_eq!(text("recovery-point-offset-checkpoint"), "0\n1\na 1 0\n");
         assert_eq!(text("log-start-offset-checkpoint"), "0\n0\n");
+        assert_eq!(text("cleaner-offset-checkpoint"), "0\n0\n");
     }
 
     #[test]
@@ -262,7 +280,7 @@ mod tests {
             |root| write(root, 5),
             |root| write(root, 1_000_000),
             |left, done, seed| {
-                for file in &FILES {
+                for file in FILES.iter().filter(|file| file.always) {
                     let text = std::fs::read_to_string(left.join(file.name)).unwrap_or_default();
                     let whole =
                         if done { &["0\n1\na 0 1000000\n"][..] } else { &["0\n1\na 0 5\n", "0\n1\na 0 1000000\n"] };

@@ -146,9 +146,14 @@ fn finish_leftovers(dir: &Path, names: Vec<String>) -> Result<Vec<String>, LoadE
         return Ok(kept);
     }
     let replaced = swapped_range(dir, &swaps)?;
+    let begins = |offset: Offset| {
+        swaps.iter().any(|name| name.strip_suffix(SWAP_SUFFIX).map(FileKind::of) == Some(FileKind::Log(offset)))
+    };
     let mut left = Vec::new();
     for name in kept {
         match segment_of(&name) {
+            // The state of producers where the output begins is what it was.
+            Some(offset) if FileKind::of(&name) == FileKind::Snapshot(offset) && begins(offset) => left.push(name),
             Some(offset) if replaced.contains(&offset) => remove(&dir.join(name))?,
             _ => left.push(name),
         }
@@ -293,6 +298,7 @@ mod tests {
             "00000000000000000000.timeindex",
             "00000000000000000010.log",
             "00000000000000000010.index",
+            "00000000000000000000.snapshot",
             "00000000000000000010.snapshot",
             "00000000000000000020.log",
             "00000000000000000020.snapshot",
@@ -307,6 +313,7 @@ mod tests {
             [
                 "00000000000000000000.index",
                 "00000000000000000000.log",
+                "00000000000000000000.snapshot",
                 "00000000000000000020.log",
                 "00000000000000000020.snapshot",
             ]

@@ -18,6 +18,7 @@ use crate::types::{LeaderEpoch, Offset, TopicId, TopicPartition};
 
 use super::active_checkpoint::Stored;
 use super::appender::Done;
+use super::compact::Gate;
 use super::config::LogConfig;
 use super::disk_room::Claim;
 use super::epoch::LeaderEpochCache;
@@ -86,6 +87,7 @@ pub struct Log {
     pub(super) snapshot_source: RefCell<Option<SnapshotSource>>,
     pub(super) roll_back_hook: RefCell<Option<RollBackHook>>,
     pub(super) cursors: RefCell<Cursors>,
+    pub(super) gate: Gate,
     pub(super) told_damage: ToldDamage,
     pub(super) seal_jobs: RefCell<VecDeque<SealJob>>,
     pub(super) recovery_point: Cell<Offset>,
@@ -158,6 +160,7 @@ impl Log {
             snapshot_source: RefCell::new(None),
             roll_back_hook: RefCell::new(None),
             cursors: RefCell::default(),
+            gate: Gate::default(),
             told_damage: ToldDamage::default(),
             seal_jobs: RefCell::default(),
             recovery_point: Cell::new(loaded.recovery_point),

@@ -36,6 +36,7 @@ impl Log {
             || self.extending.get()
             || self.sealing.get()
             || self.retiring.is_busy()
+            || self.gate.is_compacting()
             || self.spares.is_busy()
             || !self.is_named()
             || self.flushing.get().is_some()

@@ -112,6 +112,8 @@ pub struct LogShardStats {
     pub recycled_segments: u64,
     /// Segments that retention removed.
     pub retired_segments: u64,
+    /// Segments that compaction put others in the place of.
+    pub compacted_segments: u64,
     pub poisoned: u64,
     pub disk_full: u64,
 }

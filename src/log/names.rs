@@ -69,11 +69,25 @@ pub fn snapshot_file(dir: &Path, offset: Offset) -> PathBuf {
     offset_file(dir, offset, SNAPSHOT_SUFFIX)
 }
 
+/// An output of compaction that is not complete.
+pub fn cleaned(path: &Path) -> PathBuf {
+    with_suffix(path, CLEANED_SUFFIX)
+}
+
+/// A complete output of compaction that is to take the place of segments.
+pub fn swap(path: &Path) -> PathBuf {
+    with_suffix(path, SWAP_SUFFIX)
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
 /// A file under the name it has while it waits for its removal, or to be used again as a spare.
 pub fn deleted(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(DELETED_SUFFIX);
-    PathBuf::from(name)
+    with_suffix(path, DELETED_SUFFIX)
 }
 
 /// A spare segment: preallocated, of no use to a reader; Kafka removes it when it takes the directory over.

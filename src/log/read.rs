@@ -109,6 +109,7 @@ impl Log {
             return Ok(ReadResult::of(batches.into_iter().map(Chunk::Mem).collect()));
         }
         self.shard().count(|stats| stats.cold_reads += 1);
+        let _files = self.enter_files().await;
         let read = self.read_cold(from, end, bytes_max, at_least_one).await;
         if read.is_err() && from < self.log_start_offset() {
             // Its segment went while it was read.
@@ -135,6 +136,12 @@ impl Log {
         let end_offset = sealed.get(at + 1).map_or(first_live, |next| next.base_offset);
         let (base_offset, size) = (segment.base_offset, segment.size_bytes);
         Some(SegmentView { base_offset, end_offset, size, is_live: false })
+    }
+
+    /// Whether a segment is there as it was seen. A live one grows.
+    pub(super) fn is_still(&self, view: SegmentView) -> bool {
+        self.segment_view(view.base_offset)
+            .is_some_and(|now| now.base_offset == view.base_offset && (view.is_live || now.size == view.size))
     }
 
     /// Every segment from the first to the last.

@@ -75,7 +75,7 @@ impl Cursor {
         }
     }
 
-    /// Reads the next `bytes` of the segment while the reader is busy with what it got.
+    /// Reads the next `bytes` of the segment while the reader is busy with what it got. The caller is among the files.
     pub fn read_ahead(&mut self, log: &Rc<Log>, view: SegmentView, bytes: u64) {
         let bytes = bytes.min(view.size.saturating_sub(self.position));
         let budget = &log.shard().read_ahead_bytes;
@@ -86,7 +86,13 @@ impl Cursor {
         budget.set(in_use);
         let held = Held { budget: Rc::clone(budget), bytes: bytes as usize };
         let (log, position) = (Rc::clone(log), self.position);
+        let files = log.share_files();
         self.ahead = Some(spawn(async move {
+            let _files = files;
+            if !log.is_still(view) {
+                // Compacted or removed: nobody asks for these bytes any more.
+                return Err(log.out_of_range(view.base_offset));
+            }
             let bytes = log.window(view, position, bytes).await?;
             Ok(Ahead { bytes, _held: held })
         }));

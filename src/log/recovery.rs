@@ -86,7 +86,10 @@ impl Recovery {
             };
             let stop = segment.stop.clone();
             scanned.push(segment);
-            end = ends_here(options, stop, next, &mut standing).map(|stop| End { segment: at, stop });
+            // Written when all before it was on the device, and before anything of it was compacted. An unflushed segment can
+            // have lost its last batches too, and the next one not.
+            let sealed = next.is_some_and(|next| next <= options.recovery_point || files.snapshots.contains(&next));
+            end = ends_here(options, stop, next, sealed, &mut standing).map(|stop| End { segment: at, stop });
             if end.is_some() {
                 break;
             }
@@ -228,18 +231,21 @@ impl Recovery {
 
 /// Whether the log ends with a segment that stopped for this reason, or ended. Where it does not, the next segment's
 /// base offset is what is expected next.
-fn ends_here(options: &LoadOptions, stop: Option<Stop>, next: Option<Offset>, standing: &mut Standing) -> Option<Stop> {
+fn ends_here(
+    options: &LoadOptions,
+    stop: Option<Stop>,
+    next: Option<Offset>,
+    sealed: bool,
+    standing: &mut Standing,
+) -> Option<Stop> {
     let Some(next) = next else { return stop };
     if standing.offset == next {
         // All of it is there; what follows is room that sealing had not cut off yet.
         return None;
     }
-    if stop.is_none() {
-        let compacted = options.adopted || options.config.cleanup_policy.compact || next <= options.recovery_point;
-        if compacted {
-            standing.offset = next;
-            return None;
-        }
+    if stop.is_none() && (options.adopted || sealed) {
+        standing.offset = next;
+        return None;
     }
     Some(stop.unwrap_or(Stop::Missing { next }))
 }

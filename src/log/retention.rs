@@ -41,6 +41,7 @@ impl Log {
     /// When an index file or a segment's time cannot be read: what was removed before that stays removed.
     pub async fn apply_retention(self: &Rc<Self>, now_ms: i64) -> Result<Removed, LogError> {
         let mut removed = self.remove_below_start();
+        let _files = self.enter_files().await;
         if self.config().cleanup_policy.delete {
             removed.add(self.remove_beyond_size().await);
             removed.add(self.remove_too_old(now_ms).await?);
@@ -201,8 +202,11 @@ impl Log {
     /// Takes the sealed segments that end at or before `end` out of the log, moves the log start to where it begins then,
     /// and sends their files away.
     fn remove_up_to(self: &Rc<Self>, end: Offset, why: impl FnOnce() -> String) -> Removed {
-        // A log that is closed or poisoned stays as it is.
-        if end > self.high_watermark() || !matches!(*self.state().borrow(), State::Open | State::Full { .. }) {
+        // A log that is closed or poisoned stays as it is, and one whose files just change their names until the next look.
+        if self.gate.is_closed()
+            || end > self.high_watermark()
+            || !matches!(*self.state().borrow(), State::Open | State::Full { .. })
+        {
             return Removed::default();
         }
         let (gone, start) = {

@@ -238,6 +238,11 @@ impl Graves {
 }
 
 impl LogShard {
+    /// Has files of a log removed that have their `.deleted` names.
+    pub(super) fn bury_files(self: &Rc<Self>, log: &Log, files: Vec<PathBuf>) {
+        self.put_in_grave(log, Grave::Files(files));
+    }
+
     fn put_in_grave(self: &Rc<Self>, log: &Log, grave: Grave) {
         let delay = match *log.state().borrow() {
             // Appends wait for its blocks.

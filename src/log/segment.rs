@@ -178,7 +178,7 @@ impl LiveSegment {
             _ => now_ms.saturating_sub(self.created_ms),
         };
         self.placed_end + batch.bytes.len() as u64 > u64::from(config.segment_bytes)
-            || waited_ms > config.segment_ms.saturating_sub(jitter_ms)
+            || waited_ms > config.roll_ms().saturating_sub(jitter_ms)
             || self.indexes.is_full()
             || !self.holds_offset(batch.last_offset)
     }

@@ -102,6 +102,14 @@ impl TailBudget {
         }
     }
 
+    /// Drops a partition's batches that end before `offset`: their segments have been compacted.
+    pub fn forget_below(&self, log: &Log, offset: Offset) {
+        let mut tail = log.tail().borrow_mut();
+        while tail.batches.front().is_some_and(|batch| batch.last_offset < offset) {
+            self.release(tail.batches.pop_front().as_ref());
+        }
+    }
+
     fn release(&self, batch: Option<&TailBatch>) {
         if let Some(batch) = batch {
             self.bytes.set(self.bytes.get() - cost(&batch.bytes));

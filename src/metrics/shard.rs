@@ -89,6 +89,7 @@ macro_rules! shard_metrics {
     (
         counters { $($(#[doc = $chelp:literal])+ $counter:ident = $cname:literal $(, $clabel:ident = $cvalue:literal)?;)* }
         gauges { $($(#[doc = $ghelp:literal])+ $gauge:ident = $gname:literal $(, $glabel:ident = $gvalue:literal)?;)* }
+        maxima { $($(#[doc = $mhelp:literal])+ $maximum:ident = $mname:literal;)* }
         histograms { $($(#[doc = $hhelp:literal])+ $histogram:ident = $hname:literal;)* }
     ) => {
         /// The metrics of one shard, written by that shard's thread alone. Aligned to two cache lines, for processors
@@ -98,6 +99,7 @@ macro_rules! shard_metrics {
         pub struct ShardMetrics {
             $($(#[doc = $chelp])+ pub $counter: Counter,)*
             $($(#[doc = $ghelp])+ pub $gauge: Gauge,)*
+            $($(#[doc = $mhelp])+ pub $maximum: Gauge,)*
             $($(#[doc = $hhelp])+ pub $histogram: Histogram,)*
             requests: Box<[RequestMetrics; API_KEYS]>,
         }
@@ -107,6 +109,7 @@ macro_rules! shard_metrics {
                 ShardMetrics {
                     $($counter: Counter::default(),)*
                     $($gauge: Gauge::default(),)*
+                    $($maximum: Gauge::default(),)*
                     $($histogram: Histogram::default(),)*
                     requests: Box::new(std::array::from_fn(|_| RequestMetrics::default())),
                 }
@@ -125,6 +128,14 @@ macro_rules! shard_metrics {
             help: concat!($($ghelp),+),
             label: shard_metrics!(@label $($glabel $gvalue)?),
             read: |shard| shard.$gauge.get(),
+        },)*];
+
+        /// Gauges of which the greatest of all shards is shown.
+        pub const MAXIMA: &[Row<i64>] = &[$(Row {
+            name: $mname,
+            help: concat!($($mhelp),+),
+            label: None,
+            read: |shard| shard.$maximum.get(),
         },)*];
 
         pub const HISTOGRAMS: &[HistogramRow] = &[$(HistogramRow {
@@ -187,6 +198,12 @@ shard_metrics! {
         log_flush_failures = "corelane_log_flush_failures";
         /// Reads that met a damaged batch and were refused.
         log_damaged_reads = "corelane_log_damaged_reads";
+        /// Compactions that were done.
+        compactions = "corelane_log_compactions";
+        /// Bytes of the segments that compactions replaced.
+        compaction_before_bytes = "corelane_log_compaction_bytes", side = "before";
+        /// Bytes of the segments that compactions replaced.
+        compaction_after_bytes = "corelane_log_compaction_bytes", side = "after";
         /// Segments that were rolled.
         log_segments_rolled = "corelane_log_segments_rolled";
         /// Bytes of fetches, by where they came from.
@@ -229,6 +246,20 @@ shard_metrics! {
         open_files = "corelane_log_open_files";
         /// Bytes in the segments of all partitions.
         log_bytes = "corelane_log_bytes";
+        /// Partitions that are not compacted any more because it failed once.
+        uncleanable_partitions = "kafka_log_logcleanermanager_uncleanable_partitions_count";
+    }
+    maxima {
+        /// How much of the dirtiest compacted log has not been compacted, in percent.
+        max_dirty_percent = "kafka_log_logcleanermanager_max_dirty_percent";
+        /// By how much the oldest record that is to be compacted is older than max.compaction.lag.ms.
+        max_compaction_delay_secs = "kafka_log_logcleaner_max_compaction_delay_secs";
+        /// How long the last compaction took.
+        max_clean_time_secs = "kafka_log_logcleaner_max_clean_time_secs";
+        /// How much of the memory for keys the last compaction used, in percent.
+        max_buffer_utilization_percent = "kafka_log_logcleaner_max_buffer_utilization_percent";
+        /// How much the last compaction left of what it replaced, in percent.
+        cleaner_recopy_percent = "kafka_log_logcleaner_cleaner_recopy_percent";
     }
     histograms {
         /// How long a flush to the device took.

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::runtime::{
     self, Task,
-    net::{RecvChunk, TcpStream},
+    net::{Filling, RecvChunk, TcpStream},
     sync::{Acquire, Permit},
 };
 
@@ -45,6 +45,8 @@ pub(super) struct Connection<S: Service> {
     framer: Framer,
     /// What arrived and was not looked at yet.
     chunk: Option<RecvChunk>,
+    /// The rest of a large request on its way into place.
+    filling: Option<Filling>,
     /// Memory for the request that is arriving.
     admission: Option<Box<Acquire>>,
     memory: Option<Permit>,
@@ -74,6 +76,7 @@ impl<S: Service> Connection<S> {
             _place: place,
             framer: Framer::new(),
             chunk: None,
+            filling: None,
             admission: None,
             memory: None,
             running: VecDeque::new(),
@@ -154,6 +157,7 @@ impl<S: Service> Connection<S> {
         self.admission = None;
         self.memory = None;
         self.chunk = None;
+        self.filling = None;
         self.info.close();
     }
 
@@ -301,6 +305,7 @@ impl<S: Service> Connection<S> {
             }
             self.paused = false;
             let go_on = match self.framer.stage() {
+                Stage::Body if self.chunk.is_none() => self.poll_body(cx),
                 Stage::Size | Stage::Body => self.poll_bytes(cx),
                 Stage::Admission(bytes) => self.poll_admission(bytes, cx),
                 Stage::Complete => {
@@ -315,28 +320,60 @@ impl<S: Service> Connection<S> {
         }
     }
 
+    /// Takes more of a request: a large rest straight into place.
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.filling.is_none() {
+            if !self.framer.may_lend() {
+                return self.poll_bytes(cx);
+            }
+            match self.stream.poll_may_fill(cx) {
+                Poll::Pending => return false,
+                Poll::Ready(false) => return self.poll_bytes(cx),
+                Poll::Ready(true) => {}
+            }
+            let (body, bytes) = self.framer.lend();
+            self.filling = Some(self.stream.fill(body, bytes));
+        }
+        let Some(filling) = &mut self.filling else { return false };
+        let Poll::Ready((received, body)) = Pin::new(filling).poll(cx) else { return false };
+        self.filling = None;
+        self.framer.give_back(body);
+        self.note_received(received);
+        true
+    }
+
+    /// Takes note of how much came; nothing is the end.
+    fn note_received(&mut self, received: std::io::Result<usize>) {
+        match received {
+            Ok(0) => {
+                if self.framer.is_amid() {
+                    tracing::debug!("connection {} of {} ended amid a request", self.info.id, self.info.peer);
+                }
+                self.stop(End::Peer);
+            }
+            Ok(bytes) => {
+                self.net.received(bytes as u64);
+                self.touch(runtime::now());
+            }
+            Err(error) => {
+                tracing::debug!("connection {} of {} broke: {error}", self.info.id, self.info.peer);
+                self.stop(End::Peer);
+            }
+        }
+    }
+
     /// Takes what has arrived into the frame.
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> bool {
         if self.chunk.is_none() {
-            match self.stream.poll_recv(cx) {
-                Poll::Pending => return false,
-                Poll::Ready(Ok(chunk)) if chunk.is_empty() => {
-                    if self.framer.is_amid() {
-                        tracing::debug!("connection {} of {} ended amid a request", self.info.id, self.info.peer);
-                    }
-                    self.stop(End::Peer);
-                    return true;
-                }
-                Poll::Ready(Ok(chunk)) => {
-                    self.net.received(chunk.len() as u64);
-                    self.touch(runtime::now());
-                    self.chunk = Some(chunk);
-                }
-                Poll::Ready(Err(error)) => {
-                    tracing::debug!("connection {} of {} broke: {error}", self.info.id, self.info.peer);
-                    self.stop(End::Peer);
-                    return true;
-                }
+            let Poll::Ready(received) = self.stream.poll_recv(cx) else { return false };
+            let received = received.map(|chunk| {
+                let bytes = chunk.len();
+                self.chunk = Some(chunk);
+                bytes
+            });
+            self.note_received(received);
+            if self.end.is_some() {
+                return true;
             }
         }
         let Some(chunk) = &mut self.chunk else { return false };
@@ -374,6 +411,7 @@ impl<S: Service> Connection<S> {
 
     fn take_request(&mut self) {
         let request = self.framer.take();
+        self.stream.expect_bulk(Framer::is_bulk(&request));
         let Some(memory) = self.memory.take() else { return };
         self.net.set_holding(self.info.slot, false);
         let call = self.net.service.call(&self.info, request);

@@ -52,6 +52,9 @@ pub(super) enum Stage {
     Complete,
 }
 
+/// From so much of a request on that is missing, receiving it straight into place is worth an operation of its own.
+const LENT_BYTES_MIN: usize = 32 * 1024;
+
 /// Cuts what arrives into requests. Holds no memory between them.
 #[derive(Debug)]
 pub(super) struct Framer {
@@ -60,11 +63,13 @@ pub(super) struct Framer {
     size_len: u8,
     body: BytesMut,
     wanted: usize,
+    /// The largest request that has come whole. A claim up to this is believed.
+    largest: usize,
 }
 
 impl Framer {
     pub fn new() -> Framer {
-        Framer { stage: Stage::Size, size: [0; 4], size_len: 0, body: BytesMut::new(), wanted: 0 }
+        Framer { stage: Stage::Size, size: [0; 4], size_len: 0, body: BytesMut::new(), wanted: 0, largest: 0 }
     }
 
     pub fn stage(&self) -> Stage {
@@ -114,11 +119,7 @@ impl Framer {
     fn feed_body(&mut self, input: &[u8]) -> usize {
         let missing = self.wanted - self.body.len();
         let part = input.get(..missing).unwrap_or(input);
-        let room = self.body.capacity() - self.body.len();
-        if room < part.len() {
-            let grown = (self.body.len() * GROWTH).max(FIRST_BYTES_MAX).max(self.body.len() + part.len());
-            self.body.reserve(grown.min(self.wanted) - self.body.len());
-        }
+        self.make_room(part.len());
         self.body.extend_from_slice(part);
         if part.len() == missing {
             self.stage = Stage::Complete;
@@ -126,13 +127,50 @@ impl Framer {
         part.len()
     }
 
+    fn make_room(&mut self, bytes: usize) {
+        let len = self.body.len();
+        if self.body.capacity() - len < bytes {
+            let grown = (len * GROWTH).max(FIRST_BYTES_MAX).max(self.largest).max(len + bytes);
+            self.body.reserve(grown.min(self.wanted) - len);
+        }
+    }
+
+    /// Whether so much of a request is missing that it had better be received straight into place.
+    pub fn may_lend(&self) -> bool {
+        self.stage == Stage::Body && self.wanted - self.body.len() >= LENT_BYTES_MIN
+    }
+
+    /// Lends the request as far as it is there, with room for so many bytes more. `give_back` has to follow before
+    /// anything else.
+    pub fn lend(&mut self) -> (BytesMut, usize) {
+        debug_assert!(self.may_lend());
+        self.make_room(1);
+        let missing = self.wanted - self.body.len();
+        let room = self.body.capacity() - self.body.len();
+        (std::mem::take(&mut self.body), room.min(missing))
+    }
+
+    pub fn give_back(&mut self, body: BytesMut) {
+        debug_assert!(self.body.is_empty() && body.len() <= self.wanted);
+        self.body = body;
+        if self.body.len() == self.wanted {
+            self.stage = Stage::Complete;
+        }
+    }
+
     /// Hands out the complete request, without its size.
     pub fn take(&mut self) -> BytesMut {
         debug_assert_eq!(self.stage, Stage::Complete);
         self.stage = Stage::Size;
         self.size_len = 0;
+        self.largest = self.largest.max(self.wanted);
         self.wanted = 0;
         std::mem::take(&mut self.body)
+    }
+
+    /// Whether a request of so many bytes is large enough for its rest to be received into place.
+    pub fn is_bulk(request: &BytesMut) -> bool {
+        request.len() > LENT_BYTES_MIN
     }
 }
 
@@ -175,6 +213,27 @@ mod tests {
     }
 
     #[test]
+    fn a_claim_is_believed_up_to_what_has_come_before() {
+        let mut framer = Framer::new();
+        let mut claim_and_lend = |size: usize, sent: usize| {
+            framer.feed(&(size as i32).to_be_bytes(), MIN, MAX).unwrap();
+            framer.admit();
+            let (mut body, room) = framer.lend();
+            assert!(body.capacity() <= FIRST_BYTES_MAX.max(sent));
+            body.extend_from_slice(&vec![1; room.min(size)]);
+            framer.give_back(body);
+            while framer.stage() == Stage::Body {
+                framer.feed(&[1; 1000], MIN, MAX).unwrap();
+            }
+            framer.take();
+            room
+        };
+        assert_eq!(claim_and_lend(200_000, 0), FIRST_BYTES_MAX);
+        assert_eq!(claim_and_lend(150_000, 200_000), 150_000, "no room beyond its end either");
+        assert_eq!(claim_and_lend(900_000, 200_000), 200_000);
+    }
+
+    #[test]
     fn requests_come_out_as_they_went_in_however_they_are_cut() {
         let seed: u64 = rand::rng().random();
         println!("seed {seed}");
@@ -198,6 +257,14 @@ mod tests {
                 let (mut piece, behind) = rest.split_at(random.random_range(1..=largest_cut).min(rest.len()));
                 rest = behind;
                 loop {
+                    if framer.may_lend() && random.random_bool(0.5) {
+                        let (mut body, room) = framer.lend();
+                        assert!(room <= body.capacity() - body.len());
+                        let (filled, behind) = piece.split_at(random.random_range(0..=room).min(piece.len()));
+                        body.extend_from_slice(filled);
+                        framer.give_back(body);
+                        piece = behind;
+                    }
                     let taken = framer.feed(piece, MIN, MAX).unwrap();
                     piece = &piece[taken..];
                     match framer.stage() {

@@ -205,6 +205,17 @@ impl BatchBuilder {
     }
 }
 
+/// A batch that says what one of that header does, its records left out: it keeps the place of its offsets and what its
+/// producer did (`DefaultRecordBatch.writeEmptyHeader`).
+pub fn without_records(header: &BatchHeader) -> BytesMut {
+    let attributes = header.attributes.with_codec(Codec::None).without_delete_horizon();
+    let length = (BATCH_HEADER_BYTES - LOG_OVERHEAD) as i32;
+    let empty = BatchHeader { length, attributes, base_timestamp: NO_TIMESTAMP, count: 0, ..*header };
+    let mut bytes = empty.encode().to_vec();
+    write_crc(&mut bytes);
+    into_bytes_mut(bytes)
+}
+
 /// The buffer without a copy.
 pub(super) fn into_bytes_mut(bytes: Vec<u8>) -> BytesMut {
     BytesMut::from(Bytes::from(bytes))

@@ -86,6 +86,11 @@ impl Attributes {
     pub fn with_delete_horizon(self) -> Attributes {
         Attributes(self.0 | DELETE_HORIZON_BIT)
     }
+
+    #[must_use]
+    pub fn without_delete_horizon(self) -> Attributes {
+        Attributes(self.0 & !DELETE_HORIZON_BIT)
+    }
 }
 
 /// A batch's header, field by field.

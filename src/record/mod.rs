@@ -51,7 +51,7 @@ mod validate;
 mod varint;
 mod view;
 
-pub use builder::{BatchBuilder, BatchOptions, Producer};
+pub use builder::{BatchBuilder, BatchOptions, Producer, without_records};
 pub use compression::Codec;
 pub use error::{BatchError, RecordError};
 pub use header::{

@@ -11,7 +11,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::{errno::Errno, fcntl::FallocateFlags};
+use nix::{
+    errno::Errno,
+    fcntl::FallocateFlags,
+    sys::{stat::futimens, time::TimeSpec},
+};
 
 use super::file::RawFile;
 pub use super::lock::{FileLock, lock, lock_shared};
@@ -342,6 +346,12 @@ pub struct FileStat {
     pub allocated_bytes: u64,
     pub links: u64,
     pub modified_ms: i64,
+}
+
+/// Sets when a file was last written, in milliseconds since 1970.
+pub fn set_modified_ms(file: &RawFile, modified_ms: i64) -> io::Result<()> {
+    let time = TimeSpec::new(modified_ms.div_euclid(1000), modified_ms.rem_euclid(1000) * 1_000_000);
+    Ok(futimens(file.as_fd(), &TimeSpec::UTIME_OMIT, &time)?)
 }
 
 pub fn stat(path: &Path) -> io::Result<FileStat> {

@@ -2,6 +2,9 @@
 //!
 //! One ring of descriptors shared with the kernel (16 bytes each: address, length, id; the tail lies in the last two
 //! bytes of the first), and one mapping with the buffers, whose pages exist once they were used.
+//!
+//! The kernel goes through what it has in turn. So it gets few of them at a time, and of the others always the one that
+//! was used last: what arrives then lands in the cache. Whenever that was too few it gets twice as many from then on.
 
 use std::{
     cell::{Cell, RefCell},
@@ -19,6 +22,9 @@ use super::{driver::Driver, mapping::Mapping};
 /// The one buffer group of a ring.
 pub(super) const GROUP: u16 = 0;
 
+/// Buffers that the kernel has at first: with the usual size half a megabyte, which a core's own cache holds.
+const OFFERED_FIRST: u16 = 32;
+
 /// Somebody whose receive ended because there was no buffer.
 pub(super) trait Starved {
     fn resume(self: Rc<Self>, driver: &Driver);
@@ -32,6 +38,10 @@ pub(super) struct RecvBuffers {
     tail: Cell<u16>,
     /// Buffers in the kernel's hands.
     available: Cell<u16>,
+    /// How many it is to have.
+    offered_max: Cell<u16>,
+    /// Buffers in nobody's hands, the one that was used last at the end.
+    spare: RefCell<Vec<u16>>,
     starved: RefCell<Vec<Weak<dyn Starved>>>,
     /// Somebody starved since the last relief.
     release: Cell<bool>,
@@ -50,14 +60,14 @@ impl RecvBuffers {
             count,
             tail: Cell::new(0),
             available: Cell::new(0),
+            offered_max: Cell::new(count.min(OFFERED_FIRST)),
+            spare: RefCell::new((0..count).rev().collect()),
             starved: RefCell::default(),
             release: Cell::new(false),
         });
         // SAFETY: the shard holds `this`, and so the mapping, until after its ring is closed; so does every chunk.
         unsafe { driver.register_buffer_ring(this.ring.at() as u64, count, GROUP)? };
-        for id in 0..count {
-            this.give(id);
-        }
+        this.top_up();
         Ok(this)
     }
 
@@ -66,7 +76,21 @@ impl RecvBuffers {
         unsafe { self.buffers.at().add(usize::from(id) * self.buffer_bytes as usize) }
     }
 
-    /// Gives a buffer (back) to the kernel.
+    /// Takes a buffer back.
+    fn give_back(&self, id: u16) {
+        self.spare.borrow_mut().push(id);
+        self.top_up();
+    }
+
+    /// Gives the kernel as many buffers as it is to have, as far as there are.
+    fn top_up(&self) {
+        while self.available.get() < self.offered_max.get() {
+            let Some(id) = self.spare.borrow_mut().pop() else { break };
+            self.give(id);
+        }
+    }
+
+    /// Gives a buffer to the kernel.
     fn give(&self, id: u16) {
         let tail = self.tail.get();
         let slot = usize::from(tail & (self.count - 1));
@@ -98,18 +122,26 @@ impl RecvBuffers {
     /// Remembers somebody to resume when there are buffers again.
     pub fn starve(&self, who: Weak<dyn Starved>) {
         self.starved.borrow_mut().push(who);
-        self.release.set(true);
+        if self.spare.borrow().is_empty() {
+            self.release.set(true);
+        }
     }
 
-    /// Once a turn: has the held buffers given back if somebody starved, and resumes those who did.
+    /// Once a turn: makes up for buffers that are held, has those given back if somebody starved, and resumes those who
+    /// did.
     pub fn relieve(&self, driver: &Driver) {
-        if self.starved.borrow().is_empty() {
+        let starved = !self.starved.borrow().is_empty();
+        if starved {
+            self.offered_max.set(self.offered_max.get().saturating_mul(2).min(self.count));
+        }
+        self.top_up();
+        if !starved {
             return;
         }
         if self.release.replace(false) {
             driver.release_buffers();
         }
-        if self.available.get() < self.count / 4 {
+        if self.available.get() < self.offered_max.get() / 4 {
             return;
         }
         let starved = std::mem::take(&mut *self.starved.borrow_mut());
@@ -128,7 +160,7 @@ struct Provided {
 
 impl Drop for Provided {
     fn drop(&mut self) {
-        self.owner.give(self.id);
+        self.owner.give_back(self.id);
     }
 }
 

@@ -78,14 +78,20 @@ pub fn load(start: &Start) -> Result<Found, StartError> {
     marks.loaded(commit_reach_bytes(start)).map_err(failed)?;
     if !state.clean {
         // All of it is on the device: should this run end in a crash soon, the next start need not look again.
-        checkpoints.update(logs.values().filter(|log| log.damage.is_none()).map(|log| {
+        let recovered = logs.values().filter(|log| log.damage.is_none()).map(|log| {
             let offsets = PartitionOffsets {
                 recovery_point: log.recovery_point,
                 log_start_offset: log.log_start_offset,
                 high_watermark: log.log_end_offset,
+                // What was cut off and comes again at the same offsets was not compacted.
+                compacted_to: checkpoints
+                    .get(&log.topic_partition)
+                    .compacted_to
+                    .map(|offset| offset.min(log.log_end_offset)),
             };
             (log.topic_partition.clone(), offsets)
-        }));
+        });
+        checkpoints.update(recovered.collect::<Vec<_>>());
         checkpoints.write().map_err(failed)?;
     }
     Ok(Found {

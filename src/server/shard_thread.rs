@@ -146,6 +146,7 @@ pub fn run(
         let metrics = seed.metrics.shard(seed.id);
         drop(runtime::spawn(keep_checkpoints(Rc::clone(&shard), Arc::clone(&metrics))));
         drop(runtime::spawn(Rc::clone(&shard).keep_retention()));
+        drop(runtime::spawn(Rc::clone(&shard).keep_compacted(Arc::clone(&metrics))));
         drop(runtime::spawn(Rc::clone(&shard).keep_offsets_retention()));
         drop(runtime::spawn(Rc::clone(&shard).keep_producers()));
 
@@ -331,6 +332,7 @@ async fn end(controller: &Rc<Controller>, checkpoints: &Arc<DirCheckpoints>) -> 
         recovery_point,
         log_start_offset: log.log_start_offset(),
         high_watermark: log.high_watermark(),
+        compacted_to: None,
     };
     checkpoints.update([(log.topic_partition().clone(), offsets)]);
     Ok(ended)

@@ -30,5 +30,6 @@ pub(super) fn offsets_of(partition: &Partition) -> PartitionOffsets {
         recovery_point: partition.log.recovery_point(),
         log_start_offset: partition.log.log_start_offset(),
         high_watermark: partition.log.high_watermark(),
+        compacted_to: partition.log.compacted_to(),
     }
 }

@@ -6,6 +6,7 @@
 mod adopt;
 mod checkpoints;
 pub mod cluster_view;
+mod compaction;
 pub mod controller;
 mod coordinators;
 pub mod join;
@@ -194,7 +195,9 @@ impl Shard {
         let view = self.view();
         let Some(image) = view.image.partition(id.topic_id, id.partition) else { return };
         let config = Rc::new(view.topic_config(&loaded.topic_partition.topic));
+        let compacted_to = self.checkpoints.get(&loaded.topic_partition).compacted_to;
         let partition = Partition::open(loaded, &self.log_shard, image.leader_epoch, config);
+        partition.log.set_compacted_to(compacted_to);
         if [OFFSETS_TOPIC, TRANSACTION_TOPIC].contains(&&*partition.name.topic) {
             partition.log.set_claim(Claim::Coordinator);
         }

@@ -16,6 +16,7 @@ lib_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$lib_dir/../.." && pwd)
 work=${CORELANE_WORK:-$root/target/clients}
 mkdir -p "$work"
+export PYTHONDONTWRITEBYTECODE=1
 
 passed=0
 failed=0

@@ -23,6 +23,8 @@ enum Kind {
     Corelane,
     /// Apache Kafka, by the script in `benches/compare`.
     Kafka,
+    /// Our own bare sink; its settings are its flags.
+    Sink,
     /// Any other command that keeps the contract.
     Command(PathBuf),
     /// One that runs already.
@@ -67,7 +69,8 @@ impl Running {
 }
 
 impl Spec {
-    /// `corelane`, `corelane-none`, `kafka`, `kafka-flush`, `HOST:PORT` or a script, each with `,KEY=VALUE...` behind, and
+    /// `corelane`, `corelane-none`, `kafka`, `kafka-flush`, a bare sink (`sink`, `sink-none`, `echo`, `echo-none`, `send`),
+    /// `HOST:PORT` or a script, each with `,KEY=VALUE...` behind, and
     /// `LABEL=` before if it shall be called otherwise.
     pub fn parse(text: &str) -> Result<Spec, Error> {
         let mut parts = text.split(',');
@@ -82,6 +85,16 @@ impl Spec {
             "corelane-none" => {
                 settings.insert(0, "log.flush.acks=none".to_owned());
                 Kind::Corelane
+            }
+            "sink" | "echo" | "send" => {
+                let mode = if name == "sink" { "write" } else { name };
+                settings.insert(0, format!("mode={mode}"));
+                Kind::Sink
+            }
+            "sink-none" | "echo-none" => {
+                let mode = if name == "sink-none" { "write" } else { "echo" };
+                settings.splice(0..0, [format!("mode={mode}"), "flush=none".to_owned()]);
+                Kind::Sink
             }
             "kafka" => Kind::Kafka,
             "kafka-flush" => {
@@ -99,8 +112,8 @@ impl Spec {
             }
             other => {
                 return Err(Error::Wrong(format!(
-                    "there is no broker {other:?}: corelane, corelane-none, kafka, kafka-flush, HOST:PORT, or a script as in \
-                     benches/compare"
+                    "there is no broker {other:?}: corelane, corelane-none, kafka, kafka-flush, the bare sinks sink, \
+                     sink-none, echo, echo-none and send, HOST:PORT, or a script as in benches/compare"
                 )));
             }
         };
@@ -143,6 +156,10 @@ impl Spec {
                 let own = std::env::current_exe().map_err(|error| Error::Io("finding this binary", error))?;
                 (own, vec!["embedded-broker".to_owned(), "--dir".to_owned()])
             }
+            Kind::Sink => {
+                let own = std::env::current_exe().map_err(|error| Error::Io("finding this binary", error))?;
+                (own, vec!["sink".to_owned(), "--with-input".to_owned(), "--dir".to_owned()])
+            }
             Kind::Kafka => (kafka_script()?, Vec::new()),
             Kind::Command(path) => (path.clone(), Vec::new()),
         };
@@ -154,10 +171,11 @@ impl Spec {
             .keep();
         arguments.push(data.display().to_string());
         for setting in &self.settings {
-            if self.kind == Kind::Corelane {
-                arguments.push("--set".to_owned());
+            match self.kind {
+                Kind::Corelane => arguments.extend(["--set".to_owned(), setting.clone()]),
+                Kind::Sink => arguments.push(format!("--{setting}")),
+                _ => arguments.push(setting.clone()),
             }
-            arguments.push(setting.clone());
         }
         let mut command = match cores {
             Some(cores) => {
@@ -195,6 +213,9 @@ mod tests {
     fn brokers_by_their_words() {
         let none = Spec::parse("corelane-none,shards=2").unwrap();
         assert_eq!(none.settings, ["log.flush.acks=none", "shards=2"]);
+        let echo = Spec::parse("bare=echo-none,port=9").unwrap();
+        assert_eq!((echo.label.as_str(), &echo.kind), ("bare", &Kind::Sink));
+        assert_eq!(echo.settings, ["mode=echo", "flush=none", "port=9"]);
         let kafka = Spec::parse("mine=kafka,num.io.threads=2").unwrap();
         assert_eq!((kafka.label.as_str(), &kafka.kind), ("mine", &Kind::Kafka));
         assert!(matches!(Spec::parse("127.0.0.1:9092").unwrap().kind, Kind::Running(_)));

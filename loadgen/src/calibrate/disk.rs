@@ -23,8 +23,8 @@ use crate::{error::Error, generator::measure::histogram};
 const FILE_BYTES_MAX: u64 = 1 << 30;
 const WRITE_BYTES: usize = 1 << 20;
 const WRITES_IN_FLIGHT: usize = 4;
-const READ_BYTES: usize = 256 << 10;
-const READS_IN_FLIGHT: usize = 4;
+pub(super) const READ_BYTES: usize = 256 << 10;
+pub(super) const READS_IN_FLIGHT: usize = 4;
 const BLOCK: usize = 4096;
 
 pub fn measure(limits: &mut Limits, directory: &Path, each: Duration) -> Result<(), Error> {
@@ -79,12 +79,12 @@ pub fn measure(limits: &mut Limits, directory: &Path, each: Duration) -> Result<
     Ok(())
 }
 
-fn open(path: &Path, direct: bool) -> Result<Arc<RawFile>, Error> {
+pub(super) fn open(path: &Path, direct: bool) -> Result<Arc<RawFile>, Error> {
     fs::open(path, OpenFlags::CREATE.direct(direct)).map(Arc::new).map_err(|error| Error::file(path, &error))
 }
 
 /// Writes from the beginning until the time or the room is up; MB/s, and how far it came.
-async fn write(file: &Arc<RawFile>, bytes_max: u64, each: Duration) -> Result<(f64, u64), Error> {
+pub(super) async fn write(file: &Arc<RawFile>, bytes_max: u64, each: Duration) -> Result<(f64, u64), Error> {
     let begin = Instant::now();
     let next = Rc::new(Cell::new(0_u64));
     let mut tasks = Vec::new();

@@ -1,12 +1,16 @@
 //! The machine's own limits, in the units of a run: what no broker can be faster than here.
 
 mod disk;
+mod files;
 mod memory;
+mod mixed;
 mod network;
 
 use std::{path::Path, time::Duration};
 
 use serde::{Deserialize, Serialize};
+
+pub use mixed::Rates;
 
 use crate::error::Error;
 
@@ -80,6 +84,28 @@ pub fn calibrate(directory: &Path, each: Duration, say: &mut dyn FnMut(&str)) ->
     Ok(limits)
 }
 
+/// Reads and flushed writes beside each other, and nothing else.
+pub fn calibrate_mixed(directory: &Path, each: Duration, rates: Rates) -> Result<Limits, Error> {
+    let mut limits = Limits::default();
+    mixed::measure(&mut limits, directory, each, rates)?;
+    Ok(limits)
+}
+
+/// Writes to so many files, for each of the counts, and nothing else.
+pub fn calibrate_files(
+    directory: &Path,
+    each: Duration,
+    counts: &[usize],
+    say: &mut dyn FnMut(&str),
+) -> Result<Limits, Error> {
+    let mut limits = Limits::default();
+    for &count in counts {
+        say(&format!("writes to {count} files"));
+        files::measure(&mut limits, directory, each, count)?;
+    }
+    Ok(limits)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,6 +120,22 @@ mod tests {
         for id in [LOOPBACK, WRITE_NEW, WRITE_PREALLOCATED, WRITE_RECYCLED, FLUSH_P50, READ_COLD] {
             assert!(limits.get(id).is_some(), "{id} is missing");
         }
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "its files are left behind");
+    }
+
+    #[test]
+    fn many_files_and_mixed_loads_have_figures_and_leave_nothing() {
+        let directory = tempfile::TempDir::new_in(".").unwrap();
+        let each = Duration::from_millis(30);
+        let files = calibrate_files(directory.path(), each, &[3, 100], &mut |_| ()).unwrap();
+        assert!(files.get("files-3").unwrap() > 0.0 && files.get("files-100-bytes").unwrap() > 0.0);
+        assert!(calibrate_files(directory.path(), each, &[0], &mut |_| ()).is_err());
+        let rates = Rates { writes: 4e6, reads: Some(50e6) };
+        let mixed = calibrate_mixed(directory.path(), each, rates).unwrap();
+        for limit in mixed.all() {
+            assert!(limit.value > 0.0, "{limit:?}");
+        }
+        assert!(mixed.get("flush-p99-beside-reads") >= mixed.get("flush-p50-beside-reads"));
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "its files are left behind");
     }
 

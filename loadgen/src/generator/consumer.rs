@@ -41,6 +41,8 @@ struct Lane {
     global: u32,
     next: i64,
     until: i64,
+    /// How far it goes back at the end; 0 where it waits for more.
+    window: i64,
     checker: Option<Checker>,
 }
 
@@ -67,6 +69,7 @@ impl Consumer {
                 global: global as u32,
                 next: consume.from[global],
                 until: consume.until.as_ref().map_or(i64::MAX, |until| until[global]),
+                window: consume.window.as_ref().map_or(0, |window| window[global]),
                 checker: plan.identities.as_ref().map(|identities| Checker::new(identities, consume.from[global])),
             });
         }
@@ -216,6 +219,9 @@ fn take(
             }
             context.recorder.consumed(Seen { partition: lane.global, base_offset, at_ns }, counts);
             lane.next = next;
+        }
+        if lane.window > 0 && lane.next >= data.high_watermark {
+            lane.next = (data.high_watermark - lane.window).max(0);
         }
     }
     // Those that were served come last in the next fetch, which may not have room for all.

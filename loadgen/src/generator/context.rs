@@ -42,6 +42,8 @@ pub struct Consume {
     pub from: Vec<i64>,
     /// Where a consumer is done; without, it reads until it is told to end.
     pub until: Option<Vec<i64>>,
+    /// Of each partition, how many records before its end a consumer goes back to whenever it comes there.
+    pub window: Option<Vec<i64>>,
     /// Whether batches are followed from producer to consumer.
     pub follows: bool,
 }

@@ -71,6 +71,18 @@ impl Workload {
                 self.backlog_bytes
             ));
         }
+        if self.reread_bytes > 0 && (self.producers == 0 || self.consumers == 0 || self.subscriptions == 0) {
+            return Err(format!(
+                "--reread {} (rereadBytes) is written by producers and read by consumers: it needs both",
+                self.reread_bytes
+            ));
+        }
+        if self.reread_bytes > 0 && self.backlog_bytes > 0 {
+            return Err(format!(
+                "--reread {} and --backlog {} are two ways to read: only one of them is possible",
+                self.reread_bytes, self.backlog_bytes
+            ));
+        }
         if let Some(topic) = self.topic.as_ref().filter(|_| self.topics > 1) {
             return Err(format!("--topic {topic} is one topic, which cannot be --topics {}", self.topics));
         }
@@ -104,6 +116,9 @@ impl Workload {
         }
         if self.acks == 0 {
             return refuse("with --acks 0: nobody says what was stored; 1 or all is needed".to_owned());
+        }
+        if self.reread_bytes > 0 {
+            return refuse("with --reread: each record is to be read once".to_owned());
         }
         if self.backlog_bytes > 0 {
             return refuse("with --backlog: records are checked that are read while they are written".to_owned());
@@ -144,6 +159,9 @@ mod tests {
             (|w| w.rate = -5.0, &["--rate", "producerRate", "not -5"]),
             (|w| w.rate = f64::NAN, &["--rate", "not NaN"]),
             (|w| w.seconds = f64::INFINITY, &["--duration", "testDurationMinutes", "not inf"]),
+            (|w| (w.reread_bytes, w.backlog_bytes) = (5, 6), &["--reread 5", "--backlog 6", "only one"]),
+            (|w| (w.reread_bytes, w.verify) = (5, true), &["--verify", "--reread", "read once"]),
+            (|w| (w.reread_bytes, w.consumers) = (5, 0), &["--reread 5", "needs both"]),
             (|w| w.partitions = 0, &["--partitions", "partitionsPerTopic", "not 0"]),
             (|w| (w.topics, w.producers) = (100_000, 100_000), &["--topics times --producers", "not 10000000000"]),
             (|w| w.keys = Keys::Zipf { count: 1, exponent: f64::NAN }, &["zipfExponent", "not NaN"]),

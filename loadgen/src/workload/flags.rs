@@ -15,6 +15,9 @@ pub struct Flags {
     /// Use this topic (created if missing, and kept) instead of new ones
     #[arg(long, help_heading = "Workload")]
     pub topic: Option<String>,
+    /// Leave the topics that a run makes
+    #[arg(long, help_heading = "Workload")]
+    pub keep_topics: bool,
     #[arg(long, help_heading = "Workload")]
     pub topics: Option<u32>,
     /// Partitions of each topic
@@ -69,6 +72,10 @@ pub struct Flags {
     /// Write so much first, then measure how fast it is read
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes, help_heading = "Workload")]
     pub backlog: Option<u64>,
+    /// Write so much first, then have each group of consumers read the last so much over and over; producers pause, or go
+    /// on at --rate
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, help_heading = "Workload")]
+    pub reread: Option<u64>,
     /// Empty the page cache before the backlog is read (needs root)
     #[arg(long, help_heading = "Workload")]
     pub drop_page_cache: bool,
@@ -113,8 +120,10 @@ impl Flags {
         set(&mut w.subscriptions, self.subscriptions);
         set(&mut w.consumers, self.consumers);
         set(&mut w.backlog_bytes, self.backlog);
+        set(&mut w.reread_bytes, self.reread);
         set(&mut w.warm_up_seconds, self.warm_up);
         set(&mut w.seconds, self.duration);
+        w.keep_topics |= self.keep_topics;
         w.idempotence |= self.idempotence;
         w.drop_page_cache |= self.drop_page_cache;
         w.verify |= self.verify;

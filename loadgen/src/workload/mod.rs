@@ -29,6 +29,8 @@ pub struct Workload {
     /// A topic that is there already, or one to create under this name; otherwise each run makes topics of its own
     /// and deletes them.
     pub topic: Option<String>,
+    /// Whether the topics of the run stay.
+    pub keep_topics: bool,
     /// Bytes of a record's value: a size is drawn between both for each.
     pub record_bytes_min: usize,
     pub record_bytes_max: usize,
@@ -65,6 +67,9 @@ pub struct Workload {
     pub partition_fetch_bytes: i32,
     /// Bytes of values that lie there before consumers start to read.
     pub backlog_bytes: u64,
+    /// So many bytes of values are written first; then each group of consumers reads the last so many over and over, while
+    /// producers pause, or send by a schedule.
+    pub reread_bytes: u64,
     /// Whether the kernel's page cache is emptied before the backlog is read (needs root).
     pub drop_page_cache: bool,
     pub warm_up_seconds: f64,
@@ -93,6 +98,7 @@ impl Default for Workload {
             topics: 1,
             partitions: 1,
             topic: None,
+            keep_topics: false,
             record_bytes_min: 1024,
             record_bytes_max: 1024,
             keys: Keys::None,
@@ -115,6 +121,7 @@ impl Default for Workload {
             fetch_bytes: 50 << 20,
             partition_fetch_bytes: 1 << 20,
             backlog_bytes: 0,
+            reread_bytes: 0,
             drop_page_cache: false,
             warm_up_seconds: 2.0,
             seconds: 10.0,
@@ -148,6 +155,7 @@ impl Workload {
         let bare = |workload: &Workload| Workload {
             name: String::new(),
             topic: None,
+            keep_topics: false,
             seed: 0,
             warm_up_seconds: 0.0,
             seconds: 0.0,
@@ -172,7 +180,9 @@ impl Workload {
                 )
             };
             parts.push(format!("records of {size}"));
-            parts.push(if self.is_open_loop() {
+            parts.push(if self.reread_bytes > 0 && !self.is_open_loop() {
+                format!("{} of them written before", units::bytes(self.reread_bytes))
+            } else if self.is_open_loop() {
                 format!("{:.0} a second by schedule", self.rate)
             } else {
                 "as many as it takes".to_owned()
@@ -190,6 +200,9 @@ impl Workload {
         parts.push(plural(self.partitions, "partition"));
         parts.push(plural(self.producers_total(), "producer"));
         parts.push(plural(self.topics * self.subscriptions * self.consumers, "consumer"));
+        if self.reread_bytes > 0 {
+            parts.push(format!("the last {} read over and over", units::bytes(self.reread_bytes)));
+        }
         if self.backlog_bytes > 0 {
             parts.push(format!("backlog of {}", units::bytes(self.backlog_bytes)));
         }

@@ -49,6 +49,8 @@ struct WorkloadFile {
     acks: Option<Acks>,
     enable_idempotence: Option<bool>,
     max_in_flight: Option<usize>,
+    request_size: Option<usize>,
+    reread_bytes: Option<u64>,
     test_duration_seconds: Option<f64>,
     warmup_duration_seconds: Option<f64>,
     drop_page_cache: Option<bool>,
@@ -97,6 +99,8 @@ fn parse(text: &str, name: &str) -> Result<Workload, String> {
     set(&mut workload.producers, file.producers_per_topic);
     set(&mut workload.consumers, file.consumer_per_subscription);
     set(&mut workload.rate, file.producer_rate);
+    set(&mut workload.request_bytes, file.request_size);
+    set(&mut workload.reread_bytes, file.reread_bytes);
     if let Some(gigabytes) = file.consumer_backlog_size_gb {
         if !(0.0..=1e6).contains(&gigabytes) {
             return Err(format!("consumerBacklogSizeGB lies between 0 and 1000000, not {gigabytes}"));

@@ -149,6 +149,7 @@ fn check_options<'a>(root: &Root, job: &LoadOptions, deep: bool) -> CheckOptions
         deep,
         record: (&*job.topic_partition.topic == OFFSETS_TOPIC).then_some(&offset_record as &RecordCheck),
         dropped: root.dropped.get(&key).cloned().unwrap_or_default(),
+        compacted_to: Checkpoints::offset(&root.checkpoints.cleaner, &job.topic_partition),
     }
 }
 

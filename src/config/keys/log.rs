@@ -1,7 +1,7 @@
 //! The log: segments, flushing, retention, compaction. Most are the defaults of topic keys.
 
 use super::kind::{BOOLEAN, CODECS, DOUBLE, INT, LIST, LONG, RATIO, list_of, one_of};
-use super::reasons::{NO_COMPACTION, NO_RECOMPRESSION, NO_TIERED_STORAGE};
+use super::reasons::{NO_RECOMPRESSION, NO_TIERED_STORAGE};
 use super::{Effect, Key, keys};
 
 keys! {LOG:
@@ -74,8 +74,7 @@ keys! {LOG:
     "log.flush.start.offset.checkpoint.interval.ms" = "60000", INT.at_least(0), High, ReadOnly;
     /// Delay of the log's background tasks after the start. Meant for tests.
     internal "log.initial.task.delay.ms" = "30000", LONG.at_least(0), Low, ReadOnly;
-    /// What happens to old segments: delete, compact, both, or with an empty list neither. Compaction is not there yet:
-    /// a topic that is only compacted keeps all its records.
+    /// What happens to old segments: delete, compact, both, or with an empty list neither.
     "log.cleanup.policy" = "delete", list_of(&["compact", "delete"]), Medium, ClusterWide;
     /// How long records are kept, in milliseconds; goes before minutes and hours, -1 is for ever.
     "log.retention.ms" = null, LONG, High, ClusterWide;
@@ -92,28 +91,28 @@ keys! {LOG:
     /// How long segments of a tiered partition stay on this machine; -2 is retention.ms.
     "log.local.retention.ms" = "-2", LONG.at_least(-2), Medium, ClusterWide, Effect::Ignored(NO_TIERED_STORAGE);
     /// Run the compaction of topics with cleanup.policy=compact.
-    "log.cleaner.enable" = "true", BOOLEAN, Medium, ReadOnly, Effect::Ignored(NO_COMPACTION);
+    "log.cleaner.enable" = "true", BOOLEAN, Medium, ReadOnly;
     /// Threads that compact.
-    "log.cleaner.threads" = "1", INT.at_least(0), Medium, ClusterWide, Effect::Ignored(NO_COMPACTION);
+    "log.cleaner.threads" = "1", INT.at_least(0), Medium, ClusterWide,
+        Effect::Ignored("every shard compacts one of its logs at a time");
     /// The pause when nothing has to be compacted.
-    "log.cleaner.backoff.ms" = "15000", LONG.at_least(0), Medium, ClusterWide, Effect::Ignored(NO_COMPACTION);
-    /// Memory for the keys seen by a compaction.
-    "log.cleaner.dedupe.buffer.size" = "134217728", LONG, Medium, ClusterWide, Effect::Ignored(NO_COMPACTION);
+    "log.cleaner.backoff.ms" = "15000", LONG.at_least(0), Medium, ClusterWide;
+    /// Memory for the keys seen by compactions, shared among the shards. What does not fit is compacted in several rounds.
+    "log.cleaner.dedupe.buffer.size" = "134217728", LONG, Medium, ClusterWide;
     /// Memory of a compaction's reads and writes.
-    "log.cleaner.io.buffer.size" = "524288", INT.at_least(0), Medium, ClusterWide, Effect::Ignored(NO_COMPACTION);
+    "log.cleaner.io.buffer.size" = "524288", INT.at_least(0), Medium, ClusterWide,
+        Effect::Ignored("it is 1 MiB and a batch for each shard that compacts");
     /// How full the key table of a compaction may get.
-    "log.cleaner.io.buffer.load.factor" = "0.9", DOUBLE, Medium, ClusterWide, Effect::Ignored(NO_COMPACTION);
-    /// Bytes a second that compaction may read and write.
-    "log.cleaner.io.max.bytes.per.second" = "1.7976931348623157E308", DOUBLE, Medium, ClusterWide,
-        Effect::Ignored(NO_COMPACTION);
+    "log.cleaner.io.buffer.load.factor" = "0.9", DOUBLE, Medium, ClusterWide,
+        Effect::Ignored("the key table grows with the keys, up to log.cleaner.dedupe.buffer.size");
+    /// Bytes a second that compaction may read and write, shared among the shards. It never takes more than half of a core.
+    "log.cleaner.io.max.bytes.per.second" = "1.7976931348623157E308", DOUBLE, Medium, ClusterWide;
     /// How long a compacted topic keeps the marks of deleted keys.
-    "log.cleaner.delete.retention.ms" = "86400000", LONG.at_least(0), Medium, ClusterWide,
-        Effect::Ignored(NO_COMPACTION);
+    "log.cleaner.delete.retention.ms" = "86400000", LONG.at_least(0), Medium, ClusterWide;
     /// The share of a log that has to be uncompacted before it is compacted.
-    "log.cleaner.min.cleanable.ratio" = "0.5", RATIO, Medium, ClusterWide, Effect::Ignored(NO_COMPACTION);
+    "log.cleaner.min.cleanable.ratio" = "0.5", RATIO, Medium, ClusterWide;
     /// How long a record stays uncompacted at least.
-    "log.cleaner.min.compaction.lag.ms" = "0", LONG.at_least(0), Medium, ClusterWide, Effect::Ignored(NO_COMPACTION);
+    "log.cleaner.min.compaction.lag.ms" = "0", LONG.at_least(0), Medium, ClusterWide;
     /// How long a record may stay uncompacted at most.
-    "log.cleaner.max.compaction.lag.ms" = "9223372036854775807", LONG.at_least(1), Medium, ClusterWide,
-        Effect::Ignored(NO_COMPACTION);
+    "log.cleaner.max.compaction.lag.ms" = "9223372036854775807", LONG.at_least(1), Medium, ClusterWide;
 }

@@ -53,11 +53,12 @@ impl Key {
     }
 
     /// Whether a change of this broker key acts while the broker runs: those that topics and groups have their defaults
-    /// from.
+    /// from, and those of compaction.
     pub fn changes_live(&self) -> bool {
         let is_default = |key: &Key| key.broker_key == Some(self.name) && key.effect == Effect::Works;
-        let works = self.scope == Scope::ClusterWide && self.effect == Effect::Works;
-        works && topic_keys().chain(group_keys()).any(is_default)
+        self.scope == Scope::ClusterWide
+            && self.effect == Effect::Works
+            && (self.name.starts_with("log.cleaner.") || topic_keys().chain(group_keys()).any(is_default))
     }
 
     /// For whom the key can be changed here while the broker runs, where Kafka can change more.

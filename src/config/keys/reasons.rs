@@ -9,7 +9,6 @@ pub const NO_TRANSACTIONS: &str = "transactions are not there yet";
 pub const NO_SHARE_GROUPS: &str = "share groups are not there yet";
 pub const NO_STREAMS_GROUPS: &str = "streams groups are not there yet";
 pub const NO_TIERED_STORAGE: &str = "tiered storage is not there yet";
-pub const NO_COMPACTION: &str = "compaction is not there yet";
 pub const NO_RECOMPRESSION: &str = "batches are stored with the codec they came with";
 pub const NO_QUOTAS: &str = "quotas and rate limits are not there yet";
 pub const METRICS: &str = "Corelane shows its metrics on the admin port, see admin.listener";

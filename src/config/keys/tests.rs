@@ -87,13 +87,14 @@ fn keys_of_topics_and_groups_follow_a_broker_key_of_the_same_type() {
 }
 
 #[test]
-fn what_changes_while_running_is_what_topics_and_groups_have_their_defaults_from() {
+fn what_changes_while_running_is_what_topics_and_groups_have_their_defaults_from_and_compaction() {
     let here = |name: &str| broker_key(name).map(Key::scope_here);
     assert_eq!(
         (here("log.retention.ms"), here("message.max.bytes")),
         (Some(Scope::ClusterWide), Some(Scope::ClusterWide))
     );
     assert_eq!(here("group.consumer.assignment.interval.ms"), Some(Scope::ClusterWide));
+    assert_eq!(here("log.cleaner.backoff.ms"), Some(Scope::ClusterWide));
     // Read-only in Kafka; of no effect here; of effect at a start.
     for name in [
         "node.id",
@@ -104,6 +105,8 @@ fn what_changes_while_running_is_what_topics_and_groups_have_their_defaults_from
         "compression.type",
         "max.connections",
         "listeners",
+        "log.cleaner.enable",
+        "log.cleaner.threads",
     ] {
         assert_eq!(here(name), Some(Scope::ReadOnly), "{name}");
     }

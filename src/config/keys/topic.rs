@@ -1,12 +1,11 @@
 //! The keys of a topic, with the broker keys their defaults come from.
 
 use super::kind::{BOOLEAN, CODECS, INT, LIST, LONG, RATIO, list_of, one_of};
-use super::reasons::{NO_COMPACTION, NO_RECOMPRESSION, NO_TIERED_STORAGE, SINGLE_NODE};
+use super::reasons::{NO_RECOMPRESSION, NO_TIERED_STORAGE, SINGLE_NODE};
 use super::{Effect, Key, keys};
 
 keys! {TOPIC:
-    /// What happens to old segments: delete, compact, both, or with an empty list neither. Compaction is not there yet:
-    /// a topic that is only compacted keeps all its records.
+    /// What happens to old segments: delete, compact, both, or with an empty list neither.
     "cleanup.policy" <- "log.cleanup.policy" = "delete", list_of(&["compact", "delete"]), Medium, ClusterWide;
     /// The codec batches are stored with; `producer` keeps the one they came with.
     "compression.type" <- "compression.type" = "producer", one_of(CODECS), Medium, ClusterWide,
@@ -21,8 +20,7 @@ keys! {TOPIC:
     "compression.zstd.level" <- "compression.zstd.level" = "3", INT.between(-131_072, 22), Medium, ClusterWide,
         Effect::Ignored(NO_RECOMPRESSION);
     /// How long a compacted topic keeps the marks of deleted keys.
-    "delete.retention.ms" <- "log.cleaner.delete.retention.ms" = "86400000", LONG.at_least(0), Medium, ClusterWide,
-        Effect::Ignored(NO_COMPACTION);
+    "delete.retention.ms" <- "log.cleaner.delete.retention.ms" = "86400000", LONG.at_least(0), Medium, ClusterWide;
     /// How long the files of a deleted partition or segment stay before they are removed. A removed segment that nobody
     /// has open may be written over at once, see log.recycle.segments.max.
     "file.delete.delay.ms" <- "log.segment.delete.delay.ms" = "60000", LONG.at_least(0), Medium, ClusterWide;
@@ -47,8 +45,7 @@ keys! {TOPIC:
         Effect::Ignored(NO_TIERED_STORAGE);
     /// How long a record may stay uncompacted at most.
     "max.compaction.lag.ms" <- "log.cleaner.max.compaction.lag.ms" = "9223372036854775807",
-        LONG.at_least(1), Medium, ClusterWide,
-        Effect::Ignored(NO_COMPACTION);
+        LONG.at_least(1), Medium, ClusterWide;
     /// The largest record batch a producer may write, in bytes as sent, so after compression.
     "max.message.bytes" <- "message.max.bytes" = "1048588", INT.at_least(0), Medium, ClusterWide;
     /// How far ahead of the broker's time a record's timestamp may lie.
@@ -62,11 +59,9 @@ keys! {TOPIC:
 
                   "message.timestamp.type" <- "log.message.timestamp.type" = "CreateTime", one_of(&["CreateTime", "LogAppendTime"]), Medium, ClusterWide;
     /// The share of a log that has to be uncompacted before it is compacted.
-    "min.cleanable.dirty.ratio" <- "log.cleaner.min.cleanable.ratio" = "0.5", RATIO, Medium, ClusterWide,
-        Effect::Ignored(NO_COMPACTION);
+    "min.cleanable.dirty.ratio" <- "log.cleaner.min.cleanable.ratio" = "0.5", RATIO, Medium, ClusterWide;
     /// How long a record stays uncompacted at least.
-    "min.compaction.lag.ms" <- "log.cleaner.min.compaction.lag.ms" = "0", LONG.at_least(0), Medium, ClusterWide,
-        Effect::Ignored(NO_COMPACTION);
+    "min.compaction.lag.ms" <- "log.cleaner.min.compaction.lag.ms" = "0", LONG.at_least(0), Medium, ClusterWide;
     /// Replicas that have to hold a batch before acks=all is answered. With one replica the effective number is
     /// never above 1, so a higher one refuses no write.
     "min.insync.replicas" <- "min.insync.replicas" = "1", INT.at_least(1), Medium, ClusterWide;

@@ -44,6 +44,8 @@ pub struct CheckOptions<'a> {
     pub record: Option<&'a RecordCheck>,
     /// Offsets, first and end, that earlier repairs dropped.
     pub dropped: Vec<(Offset, Offset)>,
+    /// Up to where compaction has come, be it years ago.
+    pub compacted_to: Offset,
 }
 
 impl fmt::Debug for CheckOptions<'_> {

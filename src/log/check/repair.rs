@@ -295,5 +295,10 @@ pub(super) fn complete(mut loaded: LoadedLog) -> Result<PartitionOffsets, LoadEr
     let snapshot = names::snapshot_file(dir, end);
     fs::write_atomic(&snapshot, &loaded.producers.encode_snapshot()).map_err(LoadError::io("write", &snapshot))?;
     fs::sync_dir(dir).map_err(LoadError::io("sync", dir))?;
-    Ok(PartitionOffsets { recovery_point: end, log_start_offset: loaded.log_start_offset, high_watermark: end })
+    Ok(PartitionOffsets {
+        recovery_point: end,
+        log_start_offset: loaded.log_start_offset,
+        high_watermark: end,
+        compacted_to: None,
+    })
 }

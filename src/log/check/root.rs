@@ -213,25 +213,16 @@ impl Checkpoints {
     ) -> Result<(), LoadError> {
         let (checkpoints, _) = DirCheckpoints::open(log_dir)?;
         checkpoints.retain(&known);
-        checkpoints.update(repaired.iter().map(|(partition, offsets)| (partition.clone(), *offsets)));
+        checkpoints.update(repaired.iter().map(|(partition, offsets)| {
+            let end = offsets.recovery_point;
+            let compacted_to = self.cleaner.get(partition).map(|offset| (*offset).min(end).max(Offset::ZERO));
+            (partition.clone(), PartitionOffsets { compacted_to, ..*offsets })
+        }));
         for name in &self.malformed {
             let path = log_dir.join(name);
             fs::remove_file(&path).map_err(LoadError::io("remove", &path))?;
         }
-        checkpoints.write_all()?;
-        let mut cleaner: BTreeMap<&TopicPartition, Offset> = BTreeMap::new();
-        for (partition, offset) in self.cleaner.iter().filter(|(partition, _)| known(partition)) {
-            let end = repaired.get(partition).map_or(Offset(i64::MAX), |offsets| offsets.recovery_point);
-            cleaner.insert(partition, (*offset).min(end).max(Offset::ZERO));
-        }
-        if cleaner.len() == self.cleaner.len()
-            && cleaner.iter().all(|(of, offset)| self.cleaner.get(*of) == Some(offset))
-        {
-            return Ok(());
-        }
-        let path = log_dir.join(names::CLEANER_OFFSET_CHECKPOINT);
-        let text = checkpoint::encode(cleaner.into_iter());
-        fs::write_atomic(&path, text.as_bytes()).map_err(LoadError::io("write", &path))
+        checkpoints.write_all()
     }
 }
 

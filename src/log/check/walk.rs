@@ -158,7 +158,8 @@ impl<'a> Walk<'a> {
     fn gap(&mut self, to: Offset, segment: &ScannedSegment, position: u64) {
         let from = self.standing.offset;
         let deleted = to <= self.options.log_start_offset;
-        if std::mem::take(&mut self.gap_told) || deleted || self.options.config.cleanup_policy.compact {
+        let compacted = to <= self.check.compacted_to;
+        if std::mem::take(&mut self.gap_told) || deleted || compacted || self.options.config.cleanup_policy.compact {
             return;
         }
         let dropped = self.check.dropped.iter().any(|&(first, end)| first <= from && to <= end);

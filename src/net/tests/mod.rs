@@ -24,6 +24,7 @@ use crate::{
 };
 
 mod bounds;
+mod bulk;
 mod order;
 
 /// Echoes requests whose order is one of these; the argument names a latch or says how much.

@@ -37,6 +37,7 @@ fn scratch() -> PathBuf {
 struct Figures {
     cuts: AtomicU64,
     recycled: AtomicU64,
+    compacted: AtomicU64,
     events: AtomicU64,
 }
 
@@ -76,7 +77,7 @@ impl<'a> Replay<'a> {
 /// One chain of runs.
 fn chain(seed: u64, figures: &Figures) -> Result<(), String> {
     let mut random = StdRng::seed_from_u64(seed);
-    let setup = Setup::random(&mut random);
+    let setup = Setup::random(seed, &mut random);
     let mut disk = DiskModel::default();
     let mut world = World::new(setup.partitions);
     let mut ending = Ending::PowerCut;
@@ -92,6 +93,7 @@ fn chain(seed: u64, figures: &Figures) -> Result<(), String> {
         })?;
         figures.events.fetch_add(record.events.len() as u64, Ordering::Relaxed);
         figures.recycled.fetch_add(record.recycled_segments, Ordering::Relaxed);
+        figures.compacted.fetch_add(record.compacted_segments, Ordering::Relaxed);
         let mut moments = [moment(&record, &mut random), moment(&record, &mut random)];
         moments.sort_unstable_by_key(|(at, _)| *at);
         let goes_on = random.random_range(0..moments.len());
@@ -214,10 +216,11 @@ fn what_was_promised_outlives_any_power_cut() {
         }
     });
     eprintln!(
-        "{count} seeds from {first} on: {} cuts and kills, {} events, {} segments used again, {:.1} s",
+        "{count} seeds from {first} on: {} cuts and kills, {} events, {} segments used again, {} compacted, {:.1} s",
         figures.cuts.load(Ordering::Relaxed),
         figures.events.load(Ordering::Relaxed),
         figures.recycled.load(Ordering::Relaxed),
+        figures.compacted.load(Ordering::Relaxed),
         began.elapsed().as_secs_f64()
     );
 }

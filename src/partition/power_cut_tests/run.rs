@@ -26,6 +26,8 @@ use crate::types::{KafkaUuid, LeaderEpoch, Offset, TopicPartition};
 use super::setup::{Fault, Setup};
 use super::world::{Ending, Known, Mark, PRODUCER, Sent, World};
 
+mod upkeep;
+
 /// A client has no more batches under way than a broker remembers.
 const UNANSWERED_MAX: usize = 5;
 /// A run that takes longer, by its own clock, is stuck.
@@ -40,6 +42,8 @@ pub struct Record {
     /// The events of the start come before this.
     pub started_at: usize,
     pub recycled_segments: u64,
+    /// Segments that compaction put others in the place of.
+    pub compacted_segments: u64,
 }
 
 pub struct Run {
@@ -56,6 +60,7 @@ pub struct Run {
     poisoned: RefCell<BTreeMap<usize, i64>>,
     started_at: Cell<usize>,
     recycled_segments: Cell<u64>,
+    compacted_segments: Cell<u64>,
     wrong: RefCell<Option<String>>,
 }
 
@@ -102,6 +107,7 @@ pub fn run(
         poisoned: RefCell::default(),
         started_at: Cell::new(usize::MAX),
         recycled_segments: Cell::new(0),
+        compacted_segments: Cell::new(0),
         wrong: RefCell::default(),
     });
     let runtime = RUNTIME_OPTIONS.with(Runtime::new).map_err(|error| error.to_string())?;
@@ -120,8 +126,15 @@ pub fn run(
         return Err(wrong);
     }
     let started_at = run.started_at.get().min(events.len());
-    let recycled_segments = run.recycled_segments.get();
-    Ok(Record { disk: disk.clone(), events, marks: run.marks.take(), started_at, recycled_segments })
+    let (recycled_segments, compacted_segments) = (run.recycled_segments.get(), run.compacted_segments.get());
+    Ok(Record {
+        disk: disk.clone(),
+        events,
+        marks: run.marks.take(),
+        started_at,
+        recycled_segments,
+        compacted_segments,
+    })
 }
 
 impl Run {
@@ -136,6 +149,7 @@ impl Run {
         let (checkpoints, shard) = self.start(&marks, ending)?;
         self.work(&checkpoints).await?;
         self.recycled_segments.set(shard.stats().recycled_segments);
+        self.compacted_segments.set(shard.stats().compacted_segments);
         let stops = self.setup.steps.is_multiple_of(3);
         if stops {
             self.stop(&marks, &checkpoints).await?;
@@ -186,7 +200,7 @@ impl Run {
         let mut logs = Vec::new();
         for (loaded, lane) in log::load_all(&options, 1, |_| {}).into_iter().zip(&self.world.borrow().lanes) {
             let loaded = loaded.map_err(|error| format!("a partition cannot be loaded: {error}"))?;
-            lane.check(&loaded, ending)?;
+            lane.check(&loaded, ending, self.setup.compact)?;
             logs.push(loaded);
         }
         marks.loaded(reach).map_err(failed)?;
@@ -198,7 +212,9 @@ impl Run {
             let is_empty = loaded.log_start_offset == loaded.log_end_offset && loaded.producers.is_empty();
             let lost_producer = is_empty && self.setup.flush_acks == FlushAcks::None;
             self.mark(Mark::Opened { lane, end: loaded.log_end_offset.0, lost_producer });
+            let compacted_to = checkpoints.get(&loaded.topic_partition).compacted_to;
             let partition = Partition::open(loaded, &shard, LeaderEpoch(epoch + 1), topic_config());
+            partition.log.set_compacted_to(compacted_to);
             self.partitions.borrow_mut().push(partition);
         }
         self.started_at.set(self.disk.event_count());
@@ -289,6 +305,9 @@ impl Run {
                 18 => self.settle(lane).await,
                 19 => self.retain(lane).await,
                 _ => observe::advance_ms(50),
+            }
+            if self.setup.compact && self.chance(0.2) {
+                self.compact(lane);
             }
             self.turns(4).await;
             if let Some(wrong) = self.wrong.borrow().clone() {
@@ -432,7 +451,13 @@ impl Run {
             {
                 *slot = byte;
             }
-            builder.append(timestamp, None, Some(&value), &[]);
+            if self.setup.compact {
+                let key = [b'k', random.random_range(0..6)];
+                let value = random.random_bool(0.9).then_some(&value[..]);
+                builder.append(timestamp, Some(&key), value, &[]);
+            } else {
+                builder.append(timestamp, None, Some(&value), &[]);
+            }
         }
         Sent { sequence, count, bytes: builder.build().freeze(), in_flight: false }
     }
@@ -474,7 +499,10 @@ impl Run {
             let header = BatchHeader::parse(rest).map_err(|error| format!("t-{lane}: read from {from}: {error}"))?;
             let (batch, behind) = rest.split_at(header.size());
             let base = header.base_offset.0;
-            let same = self.world.borrow().lanes[lane].known.get(&base).is_some_and(|known| known.bytes == batch);
+            let same = self.world.borrow().lanes[lane]
+                .known
+                .get(&base)
+                .is_some_and(|known| known.bytes == batch || (self.setup.compact && known.is_left_by(batch)));
             if !same || header.next_offset().0 > partition.log.high_watermark().0 {
                 return Err(format!("t-{lane}: a consumer saw a batch at {base} that was not appended"));
             }
@@ -491,6 +519,7 @@ impl Run {
                 recovery_point: log.recovery_point(),
                 log_start_offset: log.log_start_offset(),
                 high_watermark: log.high_watermark(),
+                compacted_to: log.compacted_to(),
             };
             (partition.name.clone(), offsets)
         }));
@@ -503,28 +532,6 @@ impl Run {
             && self.setup.fault != Fault::Call
         {
             self.blame(format!("the checkpoints cannot be written: {error}"));
-        }
-    }
-
-    fn delete_records(&self, lane: usize) {
-        let partition = Rc::clone(&self.partitions.borrow()[lane]);
-        let offsets = partition.log.offsets();
-        let (start, end) = (offsets.log_start.0, offsets.high_watermark.0);
-        if start < end && self.chance(0.3) {
-            let offset = self.random.borrow_mut().random_range(start..=end);
-            self.mark(Mark::LogStart { lane, offset });
-            if let Err(error) = partition.log.set_log_start(Offset(offset)) {
-                self.blame(format!("t-{lane}: records before {offset} cannot be deleted: {error}"));
-            }
-        }
-    }
-
-    async fn retain(&self, lane: usize) {
-        let partition = Rc::clone(&self.partitions.borrow()[lane]);
-        if let Err(error) = partition.log.apply_retention(runtime::wall_ms()).await
-            && matches!(self.setup.fault, Fault::None | Fault::ShortWrites)
-        {
-            self.blame(format!("t-{lane}: retention failed: {error}"));
         }
     }
 

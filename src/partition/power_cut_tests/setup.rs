@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use rand::Rng;
 use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 
-use crate::log::{CommitSizes, FaultOp, FlushAcks, IoMode, LogConfig, LogShardOptions};
+use crate::log::{CleanupPolicy, CommitSizes, FaultOp, FlushAcks, IoMode, LogConfig, LogShardOptions};
 
 /// How a run is set up.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub struct Setup {
     /// How much is done in one run.
     pub steps: usize,
     pub checkpoint_after_bytes: u64,
+    /// Records have keys, and logs are compacted all the while.
+    pub compact: bool,
 }
 
 /// What else goes wrong during a run.
@@ -42,7 +44,25 @@ pub enum Fault {
 }
 
 impl Setup {
-    pub fn random(random: &mut StdRng) -> Setup {
+    pub fn random(seed: u64, random: &mut StdRng) -> Setup {
+        let mut setup = Setup::without_compaction(random);
+        // By numbers of its own, so that a seed without it stays what it was.
+        let mut random = StdRng::seed_from_u64(seed ^ 0xC0_4AC7);
+        if random.random_bool(0.3) && !super::FOUND_OUT.contains(&seed) {
+            setup.compact = true;
+            setup.log.cleanup_policy = CleanupPolicy { delete: random.random_bool(0.3), compact: true };
+            setup.log.delete_retention_ms = *pick(&mut random, &[0, 200, i64::MAX / 2]);
+            setup.log.min_cleanable_dirty_ratio = 0.0;
+            setup.log.segment_bytes = *pick(&mut random, &[2_000, 5_000, 20_000]);
+            // What a full disk takes back has no part in what a compacted log means.
+            if matches!(setup.fault, Fault::Full | Fault::Operation(_)) {
+                setup.fault = Fault::None;
+            }
+        }
+        setup
+    }
+
+    fn without_compaction(random: &mut StdRng) -> Setup {
         let partitions = match random.random_range(0..20) {
             0..=11 => 1,
             12..=16 => random.random_range(2..=4),
@@ -83,6 +103,7 @@ impl Setup {
             },
             steps: random.random_range(5..80),
             checkpoint_after_bytes: *pick(random, &[2_000, 15_000, 128 << 20]),
+            compact: false,
         }
     }
 

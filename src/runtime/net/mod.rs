@@ -5,7 +5,7 @@ mod sendfile;
 mod stream;
 
 pub use listener::{BindOptions, TcpListener, probe_port};
-pub use stream::{LazySend, TcpStream};
+pub use stream::{Filling, LazySend, TcpStream};
 
 use super::file::RawFile;
 pub use super::recv_buffers::RecvChunk;

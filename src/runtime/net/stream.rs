@@ -12,7 +12,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage, sockopt};
 
 use super::{listener::peer_address, sendfile};
@@ -22,6 +22,7 @@ use crate::runtime::{
     op::Op,
     ops::{
         connect::Connect,
+        fill::Fill,
         recv::Receive,
         sendmsg::{Message, SendMsg},
     },
@@ -29,7 +30,7 @@ use crate::runtime::{
     recv_buffers::RecvChunk,
 };
 
-/// What one operation sends when it has to wait for the peer: so often its progress can be seen.
+/// What one operation sends, or receives at once, when it has to wait for the peer: so often its progress can be seen.
 const WAITED_BYTES_MAX: usize = 256 * 1024;
 
 /// A connection of the running shard. Dropping it closes it, as soon as no operation uses it any more.
@@ -78,6 +79,22 @@ impl TcpStream {
     /// Whether nothing more will come. For who does not receive just now but wants to know that the peer is gone.
     pub fn poll_end(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.receive.poll_end(&self.shard.driver, cx.waker())
+    }
+
+    /// Large requests are expected one after the other, of which the rest is to be received by `fill`; or no longer so.
+    pub fn expect_bulk(&self, bulk: bool) {
+        self.receive.set_bulk(bulk);
+    }
+
+    /// Whether `fill` may receive what comes next. If not, `poll_recv` has it, or is to get it.
+    pub fn poll_may_fill(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        self.receive.poll_idle(&self.shard.driver, cx.waker())
+    }
+
+    /// Receives up to `bytes` bytes behind those in `buffer`, which it does not grow, when `poll_may_fill` allows it. No
+    /// other receive may start before it is done. Nothing received means that the peer has closed its side.
+    pub fn fill(&self, buffer: BytesMut, bytes: usize) -> Filling {
+        Filling(Op::start(&self.shard, Fill::new(Rc::clone(&self.socket), buffer, bytes.min(WAITED_BYTES_MAX))))
     }
 
     /// Sends all of the buffers, one behind the other. The next send may start when this one is done.
@@ -133,6 +150,19 @@ impl TcpStream {
 impl Drop for TcpStream {
     fn drop(&mut self) {
         self.receive.discard(&self.shard.driver);
+    }
+}
+
+/// A receive under way. Dropping it loses what it has received, so that nothing may follow it.
+#[must_use = "what is received shows when it is awaited"]
+pub struct Filling(Op<Fill>);
+
+impl Future for Filling {
+    /// How many bytes came, and the buffer that holds them.
+    type Output = (io::Result<usize>, BytesMut);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx)
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(super) mod accept;
 pub(super) mod connect;
+pub(super) mod fill;
 pub(super) mod fsync;
 pub(super) mod poll;
 pub(super) mod read;

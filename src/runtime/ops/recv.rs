@@ -1,7 +1,8 @@
 //! `IORING_OP_RECV`: what a connection receives, by one of three ways that the rest of the runtime cannot tell apart.
 //!
 //! - multishot: one operation, a completion with a provided buffer for whatever arrives;
-//! - one at a time, with a provided buffer;
+//! - one at a time, with a provided buffer; also while a connection sends large requests, of which then only the
+//!   beginning is received so and the rest straight into place (`Fill`);
 //! - without provided buffers: wait for POLLIN, then recv(2) into a buffer of the thread's own.
 //!
 //! Back-pressure: when a consumer does not take what has arrived, the operation is cancelled, or not repeated, and the
@@ -29,6 +30,9 @@ use crate::runtime::{
 /// Arrived and not taken: beyond this the receive is stopped, to go on when all of it was taken.
 const WAITING_BYTES_MAX: usize = 64 * 1024;
 
+/// What is received ahead of a large request to see how large it is: the less, the less is copied again.
+const BULK_BEGINNING_BYTES: u32 = 4 * 1024;
+
 /// Size of one plain recv(2).
 const PLAIN_BYTES: usize = 64 * 1024;
 
@@ -53,6 +57,8 @@ pub(in crate::runtime) struct Receive {
     stopping: Cell<bool>,
     starved: Cell<bool>,
     multishot: Cell<bool>,
+    /// Large requests come one after the other.
+    bulk: Cell<bool>,
     heard: Cell<u64>,
     waker: RefCell<Option<Waker>>,
 }
@@ -69,20 +75,44 @@ impl Receive {
             stopping: Cell::new(false),
             starved: Cell::new(false),
             multishot: Cell::new(driver.has(Feature::MultishotRecv)),
+            bulk: Cell::new(false),
             heard: Cell::new(0),
             waker: RefCell::default(),
         })
+    }
+
+    pub fn set_bulk(&self, bulk: bool) {
+        self.bulk.set(bulk);
+    }
+
+    /// Whether what arrives next may be received by somebody else, as long as `poll` is not called: nothing waits here,
+    /// and no operation is on its way. `None` if it may soon; the waker is told.
+    pub fn poll_idle(&self, driver: &Driver, waker: &Waker) -> Poll<bool> {
+        if self.buffers.is_none() || self.end.borrow().is_some() || !self.waiting.borrow().is_empty() {
+            return Poll::Ready(false);
+        }
+        if self.starved.get() {
+            // Whoever relieves it starts a receive.
+            return Poll::Ready(false);
+        }
+        if self.armed.get().is_none() {
+            return Poll::Ready(true);
+        }
+        self.stop(driver);
+        *self.waker.borrow_mut() = Some(waker.clone());
+        Poll::Pending
     }
 
     fn entry(&self) -> Entry {
         let socket = fd(&*self.socket);
         if self.buffers.is_none() {
             opcode::PollAdd::new(socket, (libc::POLLIN | libc::POLLRDHUP) as u32).build()
-        } else if self.multishot.get() {
+        } else if self.multishot.get() && !self.bulk.get() {
             opcode::RecvMulti::new(socket, GROUP).build()
         } else {
             // A length of 0 stands for the whole provided buffer.
-            opcode::Recv::new(socket, std::ptr::null_mut(), 0).buf_group(GROUP).build().flags(Flags::BUFFER_SELECT)
+            let bytes = if self.bulk.get() { BULK_BEGINNING_BYTES } else { 0 };
+            opcode::Recv::new(socket, std::ptr::null_mut(), bytes).buf_group(GROUP).build().flags(Flags::BUFFER_SELECT)
         }
     }
 

@@ -45,6 +45,8 @@ impl Shard {
         let _turn = self.coordinators.load_turns.acquire(1).await;
         let began = runtime::now();
         let end = if writable { log.log_end_offset() } else { log.high_watermark() };
+        // Compaction leaves the segments alone until all of them are read.
+        let files = log.hold_files().await;
         let (dir, from) = (log.dir(), log.log_start_offset());
         let number = partition.id.partition;
         let (metadata_max_len, step_bytes) =
@@ -65,6 +67,7 @@ impl Shard {
                 Err(sentence) => break Err(sentence),
             }
         };
+        drop(files);
         if coordinator.run() != run {
             return;
         }

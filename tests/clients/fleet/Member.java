@@ -84,6 +84,7 @@ public final class Member implements ConsumerRebalanceListener {
     }
 
     private void run(String topic) {
+        say("ready");
         consumer.subscribe(List.of(topic), this);
         while (true) {
             var records = consumer.poll(Duration.ofMillis(200));

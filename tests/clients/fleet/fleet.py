@@ -2,10 +2,11 @@
 are written to all the while. Members join, leave, are killed with -9 and paused past their session timeout, one group is
 upgraded to the newer protocol and back, and the broker itself is killed with -9 twice in each round.
 
-Run by `suite`, which keeps the broker: it gets `broker kill` and `broker start` as lines, and answers the second by `ready`.
+Run by `run`, which keeps the broker: it gets `broker kill` and `broker start` as lines, and answers the second by `ready`.
 
 What members print, each line behind the milliseconds since 1970:
 
+    ready                          its program is loaded, and joins now
     own GENERATION MEMBER P,P,P    what it has from now on, `-` for nothing
     got P FIRST LAST               offsets read, without a gap between
     committed P:OFFSET,...         acknowledged by the broker
@@ -40,8 +41,12 @@ here = os.path.dirname(os.path.abspath(__file__))
 PARTITIONS = 24
 TOPIC = None  # of the members that start now
 SESSION_S = 6
-# How long a group may take to be whole again, all waits for sessions included. Two busy cores start a dozen JVMs.
+# How long a group may take to be whole again, all waits for sessions included, but for the start of programs: two busy
+# cores start a dozen JVMs.
 WHOLE_WITHIN_S = 60
+READY_WITHIN_S = 120
+# And one that was not whole in that time before, whose reason may never go away.
+BROKEN_WHOLE_WITHIN_S = 10
 everything = set(range(PARTITIONS))
 
 failures = 0
@@ -84,6 +89,7 @@ class Member:
         self.group, self.client, self.protocol = group, client, protocol
         self.name = f"{group}-{len(members)}"
         self.said = []  # (time, kind, ...)
+        self.ready_at = None
         self.owned = None  # nothing said yet
         self.since = {}  # when each partition that it has became its own
         self.read_at = {}  # when a record of each partition was last read
@@ -111,7 +117,9 @@ class Member:
 
     def take(self, words):
         at, kind = int(words[0]) / 1000, words[1]
-        if kind == "own":
+        if kind == "ready":
+            self.ready_at = at
+        elif kind == "own":
             partitions = frozenset() if words[4] == "-" else frozenset(map(int, words[4].split(",")))
             self.since = {p: self.since.get(p, at) if p in (self.owned or ()) else at for p in partitions}
             self.owned = partitions
@@ -126,6 +134,13 @@ class Member:
         elif kind == "end":
             self.owned = frozenset()
             self.said.append((at, kind))
+
+    def ready(self):
+        """Waits until it is about to join; when that was."""
+        deadline = now() + READY_WITHIN_S
+        while self.ready_at is None and self.process.poll() is None and now() < deadline:
+            time.sleep(0.02)
+        return self.ready_at or now()
 
     def kill(self):
         self.expected = False
@@ -168,6 +183,12 @@ class Group:
         client, protocol = kind or self.kinds[0]
         return Member(self.name, client, protocol)
 
+    def joined(self, event, *kinds):
+        """Members join, one of the group's first kind unless said otherwise; and it is whole again."""
+        new = [self.join(kind) for kind in kinds or [None]]
+        self.whole(event, max(member.ready() for member in new))
+        return new[-1]
+
     def live(self):
         return [m for m in members if m.group == self.name and m.expected]
 
@@ -192,6 +213,7 @@ class Group:
 
     def whole(self, event, since, within=WHOLE_WITHIN_S):
         """Waits until the live members own all partitions, each one, and read from all; notes how long it took."""
+        within = BROKEN_WHOLE_WITHIN_S if self.problems else within
         deadline = now() + within
         while True:
             with lock:
@@ -203,21 +225,17 @@ class Group:
                 self.problems.append(f"{self.name}, {event}: not whole after {within} s: {missing}")
                 measured.append((event, self.name, float("inf")))
                 return
-            time.sleep(0.02)
+            time.sleep(0.05)
 
     def round(self, randomly):
         """A member joins, one is killed, one is replaced, one is paused and goes on, one leaves."""
-        at = now()
-        third = self.join()
-        self.whole("join", at)
+        third = self.joined("join")
 
         victim, sleeper = randomly.sample([m for m in self.live() if m is not third], 2)
         at = now()
         victim.kill()
         self.whole("kill -9", at)
-        at = now()
-        self.join()
-        self.whole("join", at)
+        self.joined("join")
 
         at = now()
         sleeper.pause()
@@ -253,9 +271,7 @@ class Upgraded(Group):
     def replaced(self, event, kinds):
         for kind in kinds:
             before = self.live()[0]
-            at = now()
-            self.join(kind)
-            self.whole(f"{event}: join", at)
+            self.joined(f"{event}: join", kind)
             at = now()
             before.leave()
             self.whole(f"{event}: leave", at)
@@ -269,9 +285,7 @@ class Upgraded(Group):
         killed = next(m for m in self.live() if m.protocol != "consumer")
         killed.kill()
         self.whole("kill -9 of a classic member of a consumer group", at)
-        at = now()
-        self.join(("librdkafka", "consumer"))
-        self.whole("join", at)
+        self.joined("join", ("librdkafka", "consumer"))
         self.replaced("downgrade", [("java", "classic-range")] * 2)
         self.kind_is("classic")
 
@@ -457,11 +471,7 @@ def main(rounds, seed):
     randomly = random.Random(seed)
     say(f"     | seed {seed}, {rounds} round{'s' if rounds > 1 else ''}, groups {', '.join(g.name for g in groups)}")
     load = begin("fleet")
-    at = now()
-    for group in groups:
-        for kind in group.kinds:
-            group.join(kind)
-    in_parallel(lambda group: group.whole("start of two members", at, 90), groups)
+    in_parallel(lambda group: group.joined("start of two members", *group.kinds), groups)
     older = []
     for _ in range(rounds):
         at = kill_broker()
@@ -473,12 +483,15 @@ def main(rounds, seed):
 
         # Once more in the middle of rebalances.
         joined = [group.join() for group in groups]
-        with_deadline = now() + 20
-        while now() < with_deadline and not any(m.owned is not None for m in joined):
+        joined[0].ready()
+        deadline = now() + 20
+        while now() < deadline and not any(m.owned is not None for m in joined):
             time.sleep(0.01)
         at = kill_broker()
         older += older_than_acknowledged(groups, at)
-        in_parallel(lambda group: group.whole("kill -9 of the broker while members join", at), groups)
+        in_parallel(
+            lambda of: of[0].whole("kill -9 of the broker while members join", max(at, of[1].ready())),
+            list(zip(groups, joined)))
         at = now()
         for member in joined:
             member.leave()

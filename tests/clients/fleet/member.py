@@ -12,6 +12,7 @@ class Member:
         self.running = True
         signal.signal(signal.SIGTERM, self.stop)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self.say("ready")
 
     def stop(self, *_):
         self.running = False

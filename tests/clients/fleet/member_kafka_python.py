@@ -1,6 +1,7 @@
 """One member of a group, of kafka-python: BOOTSTRAP GROUP TOPIC PROTOCOL (classic alone)."""
 
 import sys
+import time
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer
 from kafka.errors import KafkaError
@@ -45,6 +46,11 @@ class Listener(ConsumerRebalanceListener):
 
 
 consumer.subscribe([topic], listener=Listener())
+# kafka-python 3.0 joins before it knows the topic's partitions if those come late. Should they come while it is the leader
+# of that first rebalance, it begins a second one, and forgets that it has: it is a member no more and never joins again
+# (`ConsumerCoordinator.need_rejoin` is false again as soon as `_on_join_leader` has assigned what there is now).
+while member.running and not consumer._coordinator._metadata_snapshot.get(topic):
+    time.sleep(0.01)
 while member.running:
     try:
         read = consumer.poll(timeout_ms=200)

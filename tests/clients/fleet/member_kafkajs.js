@@ -3,6 +3,7 @@ const { Kafka, logLevel } = require("kafkajs");
 
 const [bootstrap, group, topic] = process.argv.slice(2);
 const say = (what) => process.stdout.write(`${Date.now()} ${what}\n`);
+say("ready");
 const kafka = new Kafka({ clientId: group, brokers: [bootstrap], logLevel: logLevel.NOTHING });
 const consumer = kafka.consumer({
   groupId: group, sessionTimeout: 6000, heartbeatInterval: 1000, maxWaitTimeInMs: 250,

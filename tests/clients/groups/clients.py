@@ -33,13 +33,10 @@ class Client(Group):
         super().__init__("-".join(kind), kind)
 
     def round(self):
-        at = now()
-        first = self.join()
-        self.join()
-        self.whole("start of two members", at)
-        at = now()
-        self.join()
-        self.whole("join", at)
+        kind = self.kinds[0]
+        self.joined("start of two members", kind, kind)
+        first = self.live()[0]
+        self.joined("join")
         at = now()
         first.leave()
         self.whole("leave", at)

@@ -3,6 +3,7 @@
 //   java Handover fill BOOTSTRAP ROUND        topics of our making, written with every codec
 //   java Handover take-over BOOTSTRAP ROUND   what a user does under Apache Kafka: more records, a transaction, new and
 //                                             deleted topics, added partitions, deleted records, commits, configurations
+//   java Handover compacted BOOTSTRAP          waits until compaction was at the topic that is compacted soon
 //   java Handover go-on BOOTSTRAP ROUND       back under Corelane: into all topics, Kafka's own among them
 //   java Handover write BOOTSTRAP ROUND       more of the same, whoever runs
 //   java Handover state BOOTSTRAP             what clients see, in lines that two brokers with the same data share
@@ -47,6 +48,7 @@ public final class Handover {
     private static final List<String> CODECS = List.of("none", "gzip", "snappy", "lz4", "zstd");
     private static final List<String> GROUPS = List.of("group-a", "group-b", "group-kafka");
     private static final String TRANSACTIONAL = "transactional";
+    private static final String CLEANED = "compacted-soon";
 
     private final String bootstrap;
     private final Admin admin;
@@ -64,6 +66,7 @@ public final class Handover {
             case "take-over" -> handover.takeOver(round);
             case "go-on" -> handover.goOn(round);
             case "write" -> handover.write(round);
+            case "compacted" -> handover.compacted();
             case "state" -> handover.state();
             default -> throw new IllegalArgumentException(arguments[0]);
         }
@@ -74,6 +77,7 @@ public final class Handover {
         create("codecs", 5, Map.of());
         create("segments", 1, Map.of("segment.bytes", "1048576", "index.interval.bytes", "4096"));
         create("compacted", 2, Map.of("cleanup.policy", "compact"));
+        create(CLEANED, 1, Map.of("cleanup.policy", "compact", "segment.bytes", "1048576", "min.cleanable.dirty.ratio", "0.2"));
         create("stamped_by.broker", 1, Map.of("message.timestamp.type", "LogAppendTime"));
         create("empty", 1, Map.of());
         create("grown", 2, Map.of("retention.ms", "864000000"));
@@ -133,7 +137,7 @@ public final class Handover {
                 for (var partition : partitions(false)) {
                     if (partition.topic().equals("empty") || partition.topic().equals(TRANSACTIONAL)) continue;
                     var random = new Random((partition + codec).hashCode() + round);
-                    var large = partition.topic().equals("segments");
+                    var large = Set.of("segments", CLEANED).contains(partition.topic());
                     for (int i = 0; i < (large ? 800 : 60); i++) {
                         sent.add(producer.send(record(partition, random, round * 1000 + i, large ? 1000 : 40)));
                     }
@@ -144,7 +148,7 @@ public final class Handover {
     }
 
     private static ProducerRecord<byte[], byte[]> record(TopicPartition to, Random random, int number, int size) {
-        var compacted = to.topic().equals("compacted");
+        var compacted = to.topic().startsWith("compacted");
         var key = compacted || number % 3 == 0 ? ("key-" + number % 50).getBytes(StandardCharsets.UTF_8) : null;
         var value = new byte[random.nextInt(size) + 1];
         random.nextBytes(value);
@@ -192,6 +196,26 @@ public final class Handover {
         }
     }
 
+    /** Waits until compaction has taken most of what was superseded. */
+    private void compacted() throws Exception {
+        var of = new TopicPartition(CLEANED, 0);
+        var until = System.nanoTime() + Duration.ofSeconds(60).toNanos();
+        while (true) {
+            var count = 0;
+            try (var consumer = consumer(Map.of())) {
+                var end = consumer.endOffsets(List.of(of)).get(of);
+                consumer.assign(List.of(of));
+                consumer.seekToBeginning(List.of(of));
+                while (consumer.position(of) < end) count += consumer.poll(Duration.ofMillis(200)).count();
+                System.out.println(count + " of " + end + " records are left");
+                // The active segment holds about half of a round's.
+                if (count < 0.8 * end) return;
+            }
+            if (System.nanoTime() > until) throw new IllegalStateException("it is not compacted");
+            Thread.sleep(500);
+        }
+    }
+
     private void state() throws Exception {
         var partitions = partitions(true);
         try (var consumer = consumer(Map.of())) {
@@ -199,6 +223,8 @@ public final class Handover {
             var ends = consumer.endOffsets(partitions);
             var sums = new TreeMap<String, MessageDigest>();
             var counts = new TreeMap<String, Integer>();
+            // Compaction may come between two looks: what counts is what is left of each key.
+            var latest = new TreeMap<String, TreeMap<String, byte[]>>();
             consumer.assign(partitions);
             consumer.seekToBeginning(partitions);
             var unread = new TreeSet<>((TopicPartition a, TopicPartition b) -> a.toString().compareTo(b.toString()));
@@ -210,7 +236,8 @@ public final class Handover {
                 if (System.nanoTime() > until) throw new IllegalStateException("not read to its end: " + unread);
                 for (var record : consumer.poll(Duration.ofMillis(200))) {
                     var name = record.topic() + "-" + record.partition();
-                    var sum = sums.computeIfAbsent(name, ignored -> sha256());
+                    var compacted = record.topic().startsWith("compacted");
+                    var sum = compacted ? sha256() : sums.computeIfAbsent(name, ignored -> sha256());
                     sum.update(ByteBuffer.allocate(16).putLong(record.offset()).putLong(record.timestamp()).array());
                     update(sum, record.key());
                     update(sum, record.value());
@@ -218,9 +245,20 @@ public final class Handover {
                         update(sum, header.key().getBytes(StandardCharsets.UTF_8));
                         update(sum, header.value());
                     }
-                    counts.merge(name, 1, Integer::sum);
+                    if (!compacted) {
+                        counts.merge(name, 1, Integer::sum);
+                        continue;
+                    }
+                    var keys = latest.computeIfAbsent(name, ignored -> new TreeMap<>());
+                    var key = new String(record.key(), StandardCharsets.UTF_8);
+                    if (record.value() == null) keys.remove(key);
+                    else keys.put(key, sum.digest());
                 }
             }
+            latest.forEach((name, keys) -> {
+                keys.values().forEach(digest -> sums.computeIfAbsent(name, ignored -> sha256()).update(digest));
+                counts.put(name, keys.size());
+            });
             for (var of : partitions) {
                 // A coordinator writes to these for itself. That they were read to the end is what is shown.
                 if (of.topic().startsWith("__")) continue;

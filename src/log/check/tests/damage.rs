@@ -187,6 +187,12 @@ fn a_missing_segment_is_a_gap_until_a_repair_knows_of_it() {
     let mut compacted = partition.check_options();
     compacted.load.config.cleanup_policy.compact = true;
     assert_eq!(check_partition(&compacted, |_| {}).unwrap().findings, []);
+    // Of a topic that is not compacted any more the checkpoint tells.
+    let mut once = partition.check_options();
+    once.compacted_to = Offset(13);
+    assert_eq!(check_partition(&once, |_| {}).unwrap().findings.len(), 1);
+    once.compacted_to = Offset(14);
+    assert_eq!(check_partition(&once, |_| {}).unwrap().findings, []);
 }
 
 #[test]

@@ -91,7 +91,13 @@ impl Partition {
     }
 
     fn check_options(&self) -> CheckOptions<'static> {
-        CheckOptions { load: self.options.clone(), deep: true, record: None, dropped: Vec::new() }
+        CheckOptions {
+            load: self.options.clone(),
+            deep: true,
+            record: None,
+            dropped: Vec::new(),
+            compacted_to: Offset::ZERO,
+        }
     }
 
     /// Checks, and holds that nothing was changed by it.

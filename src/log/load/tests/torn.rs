@@ -1,6 +1,7 @@
 //! Torn tails: whatever happens to the last batches, the log ends in front of the first that is not whole.
 
 use super::*;
+use crate::log::producers::ProducerTable;
 
 /// Loads a log of which only the first bytes are sound, and checks that all batches before `hurt` are kept.
 fn check(partition: &Partition, batches: &[Vec<u8>], hurt: usize, case: &str) {
@@ -190,6 +191,11 @@ fn segments_behind_the_cut_go() {
         partition.options.config.cleanup_policy.compact = compact;
         partition.write(0, &first[..5].concat());
         partition.write(base, &second.concat());
+        if compact {
+            // What is compacted was sealed before.
+            let snapshot = ProducerTable::new(Offset(base)).encode_snapshot();
+            std::fs::write(partition.path(&format!("{base:020}.snapshot")), snapshot).unwrap();
+        }
         let loaded = partition.load();
         assert_eq!(loaded.log_end_offset, if compact { end_of(second) } else { end_of(&first[..5]) });
     }
@@ -233,4 +239,26 @@ fn gaps_between_offsets_are_legal_in_sealed_segments_alone() {
     let kept = [&gap(0)[..], &gap(8)[..1]].concat();
     assert_eq!(partition.batches(&loaded), kept);
     assert_eq!((loaded.sealed.len(), loaded.log_end_offset), (1, Offset(10)));
+}
+
+/// Two segments were rolled and none is sealed: that the first one's batches are lost and the second one's are not leaves a
+/// gap that no compaction made.
+#[test]
+fn what_an_unsealed_segment_lost_is_no_gap_of_compaction() {
+    let mut partition = Partition::new();
+    partition.options.config.cleanup_policy.compact = true;
+    partition.write(0, &batch(0, 2, 4, b"a"));
+    partition.write(2, b"");
+    partition.write(4, &batch(4, 2, 4, b"c"));
+    let snapshot = partition.path("00000000000000000004.snapshot");
+    std::fs::write(&snapshot, ProducerTable::new(Offset(4)).encode_snapshot()).unwrap();
+    let sealed = partition.load();
+    assert_eq!(
+        (sealed.sealed.len(), sealed.log_end_offset),
+        (2, Offset(6)),
+        "compaction left nothing of the second one"
+    );
+    std::fs::remove_file(&snapshot).unwrap();
+    let loaded = partition.load();
+    assert_eq!((loaded.sealed.len(), loaded.log_end_offset), (1, Offset(2)));
 }

@@ -33,7 +33,9 @@ type member struct {
 	group    string
 	newer    bool
 	id       string
-	epoch    int32 // or generation
+	epoch    int32                                     // or generation
+	owned    []kmsg.ConsumerGroupHeartbeatRequestTopic // of the newer protocol
+	says     bool                                      // what it owns, with its next heartbeat: the broker may not know
 	stableAt atomic.Int64
 	conn     net.Conn
 	reader   *bufio.Reader
@@ -79,6 +81,7 @@ func (m *member) live() error {
 	}
 	defer m.conn.Close()
 	m.reader = bufio.NewReaderSize(m.conn, 512)
+	m.says = true
 	for {
 		pause := heartbeat
 		if m.newer {
@@ -100,8 +103,11 @@ func (m *member) stable() {
 // How long to wait after an error code of the coordinator; what is known of the membership is dropped if it says so.
 func (m *member) after(code int16) time.Duration {
 	switch kerr.ErrorForCode(code) {
-	case kerr.UnknownMemberID, kerr.FencedMemberEpoch:
+	case kerr.UnknownMemberID:
 		m.id, m.epoch = "", 0
+		return 0
+	case kerr.FencedMemberEpoch:
+		m.epoch = 0
 		return 0
 	case kerr.IllegalGeneration, kerr.RebalanceInProgress:
 		m.epoch = 0
@@ -111,49 +117,49 @@ func (m *member) after(code int16) time.Duration {
 	}
 }
 
+// Sends what it owns when that is new to the broker, as clients do, and goes on at once until it has confirmed what it was
+// given: with that answer it gets its new epoch, without which its next heartbeat would be fenced.
 func (m *member) heartbeatNewer() (time.Duration, error) {
-	request := kmsg.NewPtrConsumerGroupHeartbeatRequest()
-	request.Version = 1
-	request.Group, request.MemberEpoch = m.group, m.epoch
 	if m.id == "" {
 		m.id = strconv.FormatInt(time.Now().UnixNano(), 36) + m.group
 	}
-	request.MemberID = m.id
 	if m.epoch == 0 {
-		request.SubscribedTopicNames = []string{topic}
-		request.RebalanceTimeoutMillis = 60_000
-		request.Topics = []kmsg.ConsumerGroupHeartbeatRequestTopic{}
+		m.owned = []kmsg.ConsumerGroupHeartbeatRequestTopic{}
 	}
-	answer, err := m.call(request)
-	if err != nil {
-		return 0, err
-	}
-	response := answer.(*kmsg.ConsumerGroupHeartbeatResponse)
-	if response.ErrorCode != 0 {
-		return m.after(response.ErrorCode), nil
-	}
-	m.epoch = response.MemberEpoch
-	if response.Assignment != nil {
-		// Confirms what it was given.
-		confirm := kmsg.NewPtrConsumerGroupHeartbeatRequest()
-		confirm.Version = 1
-		confirm.Group, confirm.MemberID, confirm.MemberEpoch = m.group, m.id, m.epoch
-		confirm.Topics = []kmsg.ConsumerGroupHeartbeatRequestTopic{}
-		for _, of := range response.Assignment.Topics {
-			one := kmsg.NewConsumerGroupHeartbeatRequestTopic()
-			one.TopicID, one.Partitions = of.TopicID, of.Partitions
-			confirm.Topics = append(confirm.Topics, one)
+	for {
+		request := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+		request.Version = 1
+		request.Group, request.MemberID, request.MemberEpoch = m.group, m.id, m.epoch
+		if m.epoch == 0 {
+			request.SubscribedTopicNames = []string{topic}
+			request.RebalanceTimeoutMillis = 60_000
 		}
-		answer, err := m.call(confirm)
+		if m.says || m.epoch == 0 {
+			request.Topics = m.owned
+		}
+		answer, err := m.call(request)
 		if err != nil {
 			return 0, err
 		}
-		if code := answer.(*kmsg.ConsumerGroupHeartbeatResponse).ErrorCode; code != 0 {
-			return m.after(code), nil
+		response := answer.(*kmsg.ConsumerGroupHeartbeatResponse)
+		if response.ErrorCode != 0 {
+			return m.after(response.ErrorCode), nil
+		}
+		m.epoch, m.says = response.MemberEpoch, response.Assignment != nil
+		if response.Assignment == nil {
+			// One of two members may have everything until the other one comes, and then nothing until it is given up.
+			if len(m.owned) > 0 {
+				m.stable()
+			}
+			return time.Duration(response.HeartbeatIntervalMillis) * time.Millisecond, nil
+		}
+		m.owned = []kmsg.ConsumerGroupHeartbeatRequestTopic{}
+		for _, of := range response.Assignment.Topics {
+			one := kmsg.NewConsumerGroupHeartbeatRequestTopic()
+			one.TopicID, one.Partitions = of.TopicID, of.Partitions
+			m.owned = append(m.owned, one)
 		}
 	}
-	m.stable()
-	return time.Duration(response.HeartbeatIntervalMillis) * time.Millisecond, nil
 }
 
 func (m *member) heartbeatClassic() (time.Duration, error) {

@@ -58,6 +58,7 @@ func main() {
 	config.Consumer.Group.Heartbeat.Interval = time.Second
 	config.Consumer.MaxWaitTime = 250 * time.Millisecond
 	config.Consumer.Group.Rebalance.GroupStrategies = []sarama.BalanceStrategy{sarama.NewBalanceStrategySticky()}
+	say("ready")
 	client, err := sarama.NewConsumerGroup([]string{bootstrap}, group, config)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
