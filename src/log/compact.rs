@@ -176,15 +176,14 @@ impl Log {
     async fn compact_alone(self: &Rc<Self>, options: &CompactOptions) -> Result<Option<Compacted>, LogError> {
         let first_dirty = self.first_dirty();
         let (sources, behind) = self.compaction_sources(options.now_ms).await?;
-        let round_end = match sources.last() {
-            Some(last) if last.end_offset > first_dirty && self.may_compact() => last.end_offset,
-            _ => return Ok(None),
-        };
+        if !self.may_compact() || sources.last().is_none_or(|last| last.end_offset <= first_dirty) {
+            return Ok(None);
+        }
         let rules = Rules {
             now_ms: options.now_ms,
             delete_retention_ms: self.config().delete_retention_ms,
             last_of_producers: self.last_of_producers(options.now_ms),
-            round_end,
+            keep_end: first_dirty,
         };
         let segments = (sources, behind);
         let mut job = Job::new(self.dir(), *self.config(), rules, segments, first_dirty, options.keys_bytes_max);

@@ -24,9 +24,9 @@ pub(super) struct Rules {
     pub delete_retention_ms: i64,
     /// Of each producer that the partition remembers: it needs its last batch to go on after a crash.
     pub last_of_producers: HashMap<ProducerId, LastOfProducer>,
-    /// Where the part of the log ends that is compacted. The batch before it stays, if need be without records, so that
-    /// the files say where the log went on.
-    pub round_end: Offset,
+    /// Where the segment ends that is being written. The batch before it stays, if need be without records, as Kafka's last
+    /// one of a round does: a gap between two segments is never one of compaction, but of what a power cut took.
+    pub keep_end: Offset,
 }
 
 /// What is left of a producer's last batch for sure (Kafka's `LastRecord`).
@@ -112,7 +112,7 @@ pub(super) fn filter(
 impl Rules {
     /// Whether a batch stays though none of its records does.
     fn keeps_header(&self, header: &BatchHeader) -> bool {
-        header.next_offset() == self.round_end
+        header.next_offset() == self.keep_end
             || self.last_of_producers.get(&header.producer_id).filter(|_| header.has_producer_id()).is_some_and(
                 |last| match last.data_offset {
                     Some(offset) => offset == header.last_offset(),

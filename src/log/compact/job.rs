@@ -325,7 +325,10 @@ impl Job {
         let mut copy = match copy {
             Some(copy) => copy,
             None => match self.next_group() {
-                Some(group) => Box::new(Copy::begin(&self.dir, &self.config, group)?),
+                Some(group) => {
+                    self.rules.keep_end = group.last().map_or(Offset::ZERO, |last| last.end_offset);
+                    Box::new(Copy::begin(&self.dir, &self.config, group)?)
+                }
                 None => return Ok(Progress::Done),
             },
         };
