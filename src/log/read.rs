@@ -111,8 +111,9 @@ impl Log {
         self.shard().count(|stats| stats.cold_reads += 1);
         let _files = self.enter_files().await;
         let read = self.read_cold(from, end, bytes_max, at_least_one).await;
-        if read.is_err() && from < self.log_start_offset() {
-            // Its segment went while it was read.
+        let has_found = read.as_ref().is_ok_and(|read| !read.chunks.is_empty());
+        if !has_found && from < self.log_start_offset() {
+            // Its segment went before, or while, it was read; what comes behind may not be for this reader yet.
             return Err(self.out_of_range(from));
         }
         read
