@@ -49,17 +49,14 @@ impl Log {
 
     /// Waits until everything placed is written (or failed) and nothing is in flight.
     async fn drained(self: &Rc<Self>) {
-        loop {
-            let changed = self.progress().listen();
+        self.until(|| {
             self.seal_finished();
             let flushed = self.shard().options().flush_acks == FlushAcks::None
                 || self.flushed_offset() >= self.log_end_offset()
                 || matches!(*self.state().borrow(), State::Poisoned { .. });
-            if self.is_quiet() && !self.has_placed() && flushed {
-                return;
-            }
-            changed.await;
-        }
+            self.is_quiet() && !self.has_placed() && flushed
+        })
+        .await;
     }
 
     fn final_completion(&self) -> Completion {

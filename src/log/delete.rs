@@ -35,13 +35,7 @@ impl Log {
     }
 
     async fn quiet(&self) {
-        loop {
-            let changed = self.progress().listen();
-            if self.is_quiet() {
-                return;
-            }
-            changed.await;
-        }
+        self.until(|| self.is_quiet()).await;
     }
 }
 

@@ -73,14 +73,8 @@ impl Log {
     /// Takes from the front segment's file, durably, whatever a failed write may have left behind its written end: the
     /// batches are about to be refused as not stored, and no recovery may find them.
     pub(super) async fn cut_unwritten(self: &Rc<Self>, file: &File) -> io::Result<()> {
-        loop {
-            // Room that is being allocated just now would be taken away unnoticed.
-            let changed = self.progress().listen();
-            if !self.extending().get() {
-                break;
-            }
-            changed.await;
-        }
+        // Room that is being allocated just now would be taken away unnoticed.
+        self.until(|| !self.extending().get()).await;
         let Some(end) = self.live().borrow_mut().front_mut().map(|segment| {
             segment.room.allocated_end = segment.written_end;
             segment.room.stale_end = segment.room.stale_end.min(segment.written_end);

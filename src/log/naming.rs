@@ -28,13 +28,7 @@ impl Log {
 
     /// Resolves when the last new name is durable, or the log is poisoned.
     pub(super) async fn named(&self) {
-        loop {
-            let changed = self.progress().listen();
-            if self.is_named() {
-                return;
-            }
-            changed.await;
-        }
+        self.until(|| self.is_named()).await;
     }
 
     /// The segment at `base_offset` just got its name. The one before has its own.

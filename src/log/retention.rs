@@ -182,15 +182,12 @@ impl Log {
         if ends_active() && end == self.log_end_offset() && self.takes_rolls() {
             self.roll(end, &self.config(), crate::runtime::wall_ms());
             // Its last write may still hold it.
-            loop {
-                let changed = self.progress().listen();
+            self.until(|| {
                 self.seal_finished();
                 let is_sealed = self.live().borrow().front().is_some_and(|front| front.base_offset >= end);
-                if is_sealed || !self.takes_rolls() {
-                    break;
-                }
-                changed.await;
-            }
+                is_sealed || !self.takes_rolls()
+            })
+            .await;
         }
         self.remove_up_to(end, why)
     }

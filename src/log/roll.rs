@@ -155,14 +155,11 @@ impl Log {
     /// Waits until a segment may get its name. A recovery point at its base offset says that the one before it is sealed,
     /// and where nothing was appended since the start, or since a checkpoint, it says so too early.
     pub(super) async fn sealed_before(&self, base_offset: Offset) {
-        loop {
-            let changed = self.progress().listen();
+        self.until(|| {
             let is_early = self.recovery_point.get() >= base_offset && !self.seal_jobs.borrow().is_empty();
-            if !is_early || self.is_gone() || matches!(*self.state().borrow(), State::Poisoned { .. }) {
-                return;
-            }
-            changed.await;
-        }
+            !is_early || self.is_gone() || matches!(*self.state().borrow(), State::Poisoned { .. })
+        })
+        .await;
     }
 
     /// The files of this log are nobody's business any more but of the next one who asks.

@@ -1,4 +1,5 @@
-//! Those who wait until a log has reached an offset. Woken by the offset, never by looking again.
+//! Those who wait until a log has reached an offset, woken by the offset, never by looking again; and those who wait for
+//! something that is in flight, and look again when some of it is over.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -10,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 use crate::types::Offset;
 
 use super::error::LogError;
+use super::log::Log;
 
 /// Waiters in the order of the offsets they wait for. Appends wait in that order, so a new one nearly always goes to
 /// the back. There is at most one per request in flight, which the connections bound.
@@ -113,6 +115,19 @@ impl Drop for OffsetReached {
     fn drop(&mut self) {
         if let State::Waiting(waiting) = &self.0 {
             *waiting.borrow_mut() = Waiting::Gone;
+        }
+    }
+}
+
+impl Log {
+    /// Resolves when `holds` does, which is asked at once and whenever something that was in flight is over.
+    pub(super) async fn until(&self, mut holds: impl FnMut() -> bool) {
+        loop {
+            let changed = self.progress().listen();
+            if holds() {
+                return;
+            }
+            changed.await;
         }
     }
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use corelane::runtime::{
-    self, Runtime, RuntimeOptions,
+    self,
     file::{self, AlignedBuf, RawFile},
     fs::{self, OpenFlags},
 };
@@ -28,11 +28,7 @@ pub(super) const READS_IN_FLIGHT: usize = 4;
 const BLOCK: usize = 4096;
 
 pub fn measure(limits: &mut Limits, directory: &Path, each: Duration) -> Result<(), Error> {
-    let directory = tempfile::Builder::new()
-        .prefix("loadgen-calibrate-")
-        .tempdir_in(directory)
-        .map_err(|error| Error::file(directory, &error))?;
-    let runtime = Runtime::new(&RuntimeOptions::default()).map_err(|error| Error::Wrong(error.to_string()))?;
+    let (directory, runtime) = super::scratch(directory)?;
     let path = directory.path().join("data");
     let probe = fs::open(&directory.path().join("probe"), OpenFlags::CREATE.direct(true));
     let direct = probe.is_ok();

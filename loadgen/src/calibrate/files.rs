@@ -9,7 +9,7 @@ use std::{
 };
 
 use corelane::runtime::{
-    self, Runtime, RuntimeOptions,
+    self,
     file::{self, AlignedBuf, RawFile},
     fs::{self, OpenFlags},
     threads,
@@ -61,11 +61,7 @@ pub fn measure(limits: &mut Limits, directory: &Path, each: Duration, count: usi
         return Err(Error::Wrong(format!("--files lies between 1 and {COUNT_MAX}, not {count}")));
     }
     let descriptors = threads::raise_open_files_limit().map_err(|error| Error::Io("asking for open files", error))?;
-    let directory = tempfile::Builder::new()
-        .prefix("loadgen-calibrate-")
-        .tempdir_in(directory)
-        .map_err(|error| Error::file(directory, &error))?;
-    let runtime = Runtime::new(&RuntimeOptions::default()).map_err(|error| Error::Wrong(error.to_string()))?;
+    let (directory, runtime) = super::scratch(directory)?;
     let mut files = Files { directory: directory.path().to_path_buf(), count, open: Vec::new() };
     for at in 0..count.min((descriptors as usize).saturating_sub(RESERVE)) {
         files.open.push(files.open_one(at)?);

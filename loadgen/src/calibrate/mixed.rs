@@ -10,7 +10,7 @@ use std::{
 };
 
 use corelane::runtime::{
-    self, Runtime, RuntimeOptions,
+    self,
     file::{self, AlignedBuf, RawFile},
 };
 use hdrhistogram::Histogram;
@@ -45,11 +45,7 @@ struct Seen {
 }
 
 pub fn measure(limits: &mut Limits, directory: &Path, each: Duration, rates: Rates) -> Result<(), Error> {
-    let directory = tempfile::Builder::new()
-        .prefix("loadgen-calibrate-")
-        .tempdir_in(directory)
-        .map_err(|error| Error::file(directory, &error))?;
-    let runtime = Runtime::new(&RuntimeOptions::default()).map_err(|error| Error::Wrong(error.to_string()))?;
+    let (directory, runtime) = super::scratch(directory)?;
     let seen = runtime.block_on(async {
         let reads = prepare(&directory.path().join("reads"), READ_FILE_BYTES).await?;
         let writes = prepare(&directory.path().join("writes"), WRITE_FILE_BYTES).await?;

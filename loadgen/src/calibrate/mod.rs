@@ -8,11 +8,21 @@ mod network;
 
 use std::{path::Path, time::Duration};
 
+use corelane::runtime::{Runtime, RuntimeOptions};
 use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
 
 pub use mixed::Rates;
 
 use crate::error::Error;
+
+/// A directory of its own below one that was named, and a ring.
+fn scratch(directory: &Path) -> Result<(TempDir, Runtime), Error> {
+    let inside = tempfile::Builder::new().prefix("loadgen-calibrate-").tempdir_in(directory);
+    let inside = inside.map_err(|error| Error::file(directory, &error))?;
+    let runtime = Runtime::new(&RuntimeOptions::default()).map_err(|error| Error::Wrong(error.to_string()))?;
+    Ok((inside, runtime))
+}
 
 /// What a limit is called in `report.json`.
 pub const LOOPBACK: &str = "loopback";

@@ -93,14 +93,8 @@ impl Drop for NamesGuard {
 impl Log {
     /// Waits, if names of segment files are just being changed, until that is over.
     pub async fn enter_files(self: &Rc<Self>) -> FilesGuard {
-        loop {
-            let changed = self.progress().listen();
-            if !self.gate.closed.get() {
-                self.gate.readers.set(self.gate.readers.get() + 1);
-                return FilesGuard { log: Rc::clone(self) };
-            }
-            changed.await;
-        }
+        self.until(|| !self.gate.closed.get()).await;
+        self.share_files()
     }
 
     /// As [`enter_files`](Log::enter_files), for who is among the files already, and on behalf of a task that begins later:
@@ -112,33 +106,17 @@ impl Log {
 
     /// Keeps compaction from changing the names of segment files, for a read of many of them.
     pub async fn hold_files(self: &Rc<Self>) -> FilesHold {
-        loop {
-            let changed = self.progress().listen();
-            if !self.gate.closed.get() {
-                self.gate.holders.set(self.gate.holders.get() + 1);
-                return FilesHold { log: Rc::clone(self) };
-            }
-            changed.await;
-        }
+        self.until(|| !self.gate.closed.get()).await;
+        self.gate.holders.set(self.gate.holders.get() + 1);
+        FilesHold { log: Rc::clone(self) }
     }
 
     /// Waits until no reader is left; new ones wait for the guard's end. For one at a time.
     pub(super) async fn close_files(self: &Rc<Self>) -> NamesGuard {
-        loop {
-            let changed = self.progress().listen();
-            if self.gate.holders.get() == 0 {
-                break;
-            }
-            changed.await;
-        }
+        self.until(|| self.gate.holders.get() == 0).await;
         self.gate.closed.set(true);
         let guard = NamesGuard { log: Rc::clone(self) };
-        loop {
-            let changed = self.progress().listen();
-            if self.gate.readers.get() == 0 {
-                return guard;
-            }
-            changed.await;
-        }
+        self.until(|| self.gate.readers.get() == 0).await;
+        guard
     }
 }
