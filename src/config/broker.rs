@@ -163,6 +163,8 @@ pub struct LogSettings {
     pub reserve_bytes: Option<u64>,
     /// `log.recycle.segments.max`, for each partition.
     pub recycled_segments_max: usize,
+    /// `log.journal.max.bytes`, over all shards.
+    pub journal_bytes_max: u64,
     /// `log.flush.offset.checkpoint.interval.ms`.
     pub recovery_point_checkpoint_interval: Duration,
     /// `log.flush.start.offset.checkpoint.interval.ms`.
@@ -431,6 +433,7 @@ fn log(settings: &Settings) -> LogSettings {
         open_files_max: settings.optional_integer("log.open.files.max").map(|files| files as usize),
         reserve_bytes: settings.optional_integer("log.reserve.bytes").map(i64::unsigned_abs),
         recycled_segments_max: settings.size("log.recycle.segments.max"),
+        journal_bytes_max: settings.integer("log.journal.max.bytes").unsigned_abs(),
         recovery_point_checkpoint_interval: millis(settings, "log.flush.offset.checkpoint.interval.ms"),
         log_start_offset_checkpoint_interval: millis(settings, "log.flush.start.offset.checkpoint.interval.ms"),
         high_watermark_checkpoint_interval: millis(settings, "replica.high.watermark.checkpoint.interval.ms"),

@@ -20,7 +20,7 @@ use super::file::{File, WriteData};
 use super::index::TimestampOffset;
 use super::log::Log;
 use super::log_shard::{FlushAcks, LogShard};
-use super::segment::{LiveSegment, Taken};
+use super::segment::{LiveSegment, Placed, Taken};
 use super::space::round_down;
 
 /// A partition's commit takes no more than this, unless its first batch alone is larger.
@@ -83,6 +83,10 @@ struct Commit {
     end_offset: Offset,
     writes: Vec<(u64, WriteData)>,
     tail_block: Vec<u8>,
+    /// Its first batches, if they are in the journal: they are kept should there be no room for them.
+    journaled: Vec<Placed>,
+    /// All of it is in the journal.
+    fills: bool,
     largest_before: TimestampOffset,
     bytes: u64,
     durable: bool,
@@ -105,6 +109,7 @@ impl LogShard {
     pub fn abandon(&self) {
         self.appender.dirty.take();
         self.flusher.abandon();
+        self.journal.abandon();
     }
 
     /// Has the log's placed batches written soon.
@@ -126,12 +131,18 @@ impl LogShard {
     async fn append_dirty(self: Rc<Self>) {
         // Everything that this turn of the loop appends goes into the same commits.
         end_of_turn().await;
+        let uses_journal = self.uses_journal(self.appender.dirty.borrow().len());
         while self.appender.in_flight_bytes.get() < IN_FLIGHT_BYTES_MAX {
             let Some(log) = self.appender.dirty.borrow_mut().pop_front() else { break };
             log.is_queued().set(false);
-            log.start_commit();
+            if !uses_journal || !self.enlist(&log) {
+                log.start_commit(false);
+            } else if log.wants_filling() {
+                log.start_commit(true);
+            }
         }
         self.appender.running.set(false);
+        self.run_journal();
     }
 
     /// Whether a commit is the only work there is: then one operation can write and flush it.
@@ -144,8 +155,9 @@ impl LogShard {
 }
 
 impl Log {
-    /// Starts to write what is placed, if nothing stands in the way; whatever does calls again when it is over.
-    fn start_commit(self: &Rc<Self>) {
+    /// Starts to write what is placed, or what of it is in the journal, if nothing stands in the way; whatever does calls
+    /// again when it is over.
+    pub(super) fn start_commit(self: &Rc<Self>, journaled_only: bool) {
         if !self.may_commit() {
             return;
         }
@@ -159,16 +171,23 @@ impl Log {
             return;
         }
         let sizes = shard.options.commit;
+        let wants_filling = self.wants_filling();
         let (commit, file, short, ahead) = {
             let mut live = self.live().borrow_mut();
             let Some(segment) = live.front_mut() else { return };
             if segment.placed.is_empty() || self.flush_holds_block(segment) {
                 return;
             }
+            // What is in the journal alone can wait, and what is on its way there comes first.
+            let fills = journaled_only || !segment.has_unjournaled() || segment.journaling > 0;
+            let batches_max = if fills { segment.journaled } else { usize::MAX }.min(COMMIT_BATCHES_MAX);
+            if batches_max == 0 || (fills && !wants_filling) {
+                return;
+            }
             let file = shard.descriptors.get((self.key(), segment.base_offset));
-            let end = segment.take_end(sizes.commit_bytes_max, COMMIT_BATCHES_MAX);
+            let end = segment.take_end(sizes.commit_bytes_max, batches_max);
             let unflushed = self.unflushed_bytes().get();
-            if unflushed > 0 && unflushed + (end - segment.taken_end) > sizes.reach_bytes() {
+            if !fills && unflushed > 0 && unflushed + (end - segment.taken_end) > sizes.reach_bytes() {
                 // The end of the running flush calls again.
                 return;
             }
@@ -181,7 +200,7 @@ impl Log {
                 }
             };
             let largest_before = segment.largest_before_next();
-            let Some(taken) = segment.take(sizes.commit_bytes_max, COMMIT_BATCHES_MAX) else { return };
+            let Some(taken) = segment.take(sizes.commit_bytes_max, batches_max) else { return };
             let direct = shard.is_direct();
             let write_bytes_max = direct.then_some(sizes.write_bytes_max);
             let commit = plan(segment, taken, largest_before, write_bytes_max, block);
@@ -196,7 +215,8 @@ impl Log {
             self.start_spare();
         }
         // A flush alone does not make it durable while the segment's name is not.
-        let durable = commit.writes.len() == 1
+        let durable = !commit.fills
+            && commit.writes.len() == 1
             && commit.bytes <= sizes.durable_write_bytes_max
             && shard.is_alone()
             && self.is_named();
@@ -211,7 +231,7 @@ impl Log {
             stats.writes += commit.writes.len() as u64;
             stats.durable_writes += u64::from(durable);
         });
-        if shard.options.flush_acks == FlushAcks::All && !durable {
+        if shard.options.flush_acks == FlushAcks::All && !durable && !commit.fills {
             self.unflushed_bytes().set(self.unflushed_bytes().get() + commit.bytes);
         }
         self.committing().set(true);
@@ -234,6 +254,7 @@ impl Log {
             result = self.cut_unwritten(&file).await.and(result);
         }
         drop(attempt);
+        let mut commit = commit;
         let in_flight = &shard.appender.in_flight_bytes;
         in_flight.set(in_flight.get() - commit.bytes);
         self.committing().set(false);
@@ -244,22 +265,42 @@ impl Log {
                     segment.written_end = commit.end;
                     segment.room.tail_block = Some(commit.tail_block);
                 }
+                self.note_filled(commit.end_offset);
+                if !commit.journaled.is_empty() {
+                    self.note_room_again();
+                }
                 let done = Done {
                     base_offset: commit.base_offset,
                     end_offset: commit.end_offset,
                     bytes: commit.bytes,
                     durable: commit.durable,
                 };
-                self.note_written(&done, &file);
+                if !commit.fills {
+                    self.note_written(&done, &file);
+                }
             }
             Err(error) if is_disk_full(&error) => {
-                if !commit.durable {
+                if !commit.durable && !commit.fills {
                     let unflushed = self.unflushed_bytes();
                     unflushed.set(unflushed.get().saturating_sub(commit.bytes));
                 }
+                let journaled = std::mem::take(&mut commit.journaled);
+                let keeps = !journaled.is_empty();
+                if let Some(segment) = self.live().borrow_mut().front_mut() {
+                    segment.put_back(journaled);
+                }
                 self.roll_back(Some(commit.largest_before));
+                if keeps {
+                    self.retry_filling();
+                }
             }
-            Err(error) => self.poison_by(&format!("a write to segment {} failed", commit.base_offset), &error),
+            Err(error) => {
+                // What is in the journal can still be read.
+                if let Some(segment) = self.live().borrow_mut().front_mut() {
+                    segment.put_back(std::mem::take(&mut commit.journaled));
+                }
+                self.poison_by(&format!("a write to segment {} failed", commit.base_offset), &error);
+            }
         }
         if commit.durable {
             shard.end_durable_write(&self);
@@ -273,7 +314,7 @@ impl Log {
     /// Goes on with what was placed meanwhile.
     pub(super) fn next_commit(self: &Rc<Self>) {
         self.seal_finished();
-        if self.has_placed() {
+        if self.has_unjournaled() || (self.wants_filling() && self.has_placed()) {
             self.shard().mark_dirty(self);
         }
         self.note_progress();
@@ -297,18 +338,21 @@ fn plan(
     block: u64,
 ) -> Commit {
     let bytes = taken.end - taken.start;
+    let Taken { mut batches, journaled, .. } = taken;
     let mut commit = Commit {
         base_offset: segment.base_offset,
         end: taken.end,
         end_offset: taken.end_offset,
         writes: Vec::new(),
         tail_block: Vec::new(),
+        journaled: Vec::new(),
+        fills: journaled == batches.len(),
         largest_before,
         bytes,
         durable: false,
     };
     let Some(write_bytes_max) = write_bytes_max else {
-        commit.writes.push((taken.start, WriteData::Batches(taken.batches)));
+        commit.writes.push((taken.start, WriteData::Batches(batches.into_iter().map(|batch| batch.bytes).collect())));
         return commit;
     };
     let start = round_down(taken.start, block);
@@ -316,7 +360,7 @@ fn plan(
     // The last block is copied, never appended to while it is in flight.
     let kept = segment.room.tail_block.as_deref().unwrap_or_default();
     debug_assert_eq!(kept.len() as u64, taken.start - start);
-    let mut sources = std::iter::once(kept).chain(taken.batches.iter().map(AsRef::as_ref));
+    let mut sources = std::iter::once(kept).chain(batches.iter().map(|batch| &batch.bytes[..]));
     let mut source = sources.next().unwrap_or_default();
     let mut position = start;
     while position < end {
@@ -345,6 +389,8 @@ fn plan(
         commit.writes.push((position, WriteData::Blocks(buffer.freeze())));
         position += size;
     }
+    batches.truncate(journaled);
+    commit.journaled = batches;
     commit
 }
 

@@ -21,6 +21,7 @@ use crate::runtime::fs;
 use crate::types::Offset;
 
 use super::error::LoadError;
+use super::journal::redo;
 use super::names::{CLEAN_SHUTDOWN, UNCLEAN_DIR};
 
 const STATE_BYTES_MAX: usize = 64 << 10;
@@ -100,10 +101,17 @@ impl CleanShutdownMarks {
         })
     }
 
+    /// After a crash: writes what was acknowledged and is in a journal alone to the segments, durably. The journals are
+    /// gone then.
+    pub fn settle(&self) -> Result<(), LoadError> {
+        redo(&self.log_dir)
+    }
+
     /// Marks the directory as being in use, before anything in it is written, and returns how it was left.
     /// `commit_reach_bytes` is how far unflushed writes of a partition can reach in the run that begins.
     pub fn begin(&self, commit_reach_bytes: u64) -> Result<DirState, LoadError> {
         let state = self.state()?;
+        self.settle()?;
         // Until all partitions are loaded a crash leaves what the earlier run left, and perhaps bytes of this one.
         let reach = if state.clean { commit_reach_bytes } else { commit_reach_bytes.max(state.commit_reach_bytes) };
         self.write_run(Run { version: 0, adopted: state.adopted, commit_reach_bytes: reach })?;

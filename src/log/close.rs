@@ -49,12 +49,14 @@ impl Log {
 
     /// Waits until everything placed is written (or failed) and nothing is in flight.
     async fn drained(self: &Rc<Self>) {
+        // What the journal holds goes to the segments, however much that becomes until nothing is in flight.
+        self.start_filling(Offset(i64::MAX));
         self.until(|| {
             self.seal_finished();
-            let flushed = self.shard().options().flush_acks == FlushAcks::None
-                || self.flushed_offset() >= self.log_end_offset()
-                || matches!(*self.state().borrow(), State::Poisoned { .. });
-            self.is_quiet() && !self.has_placed() && flushed
+            let flushed =
+                self.shard().options().flush_acks == FlushAcks::None || self.flushed_offset() >= self.log_end_offset();
+            let is_poisoned = matches!(*self.state().borrow(), State::Poisoned { .. });
+            self.is_quiet() && (is_poisoned || (!self.has_placed() && flushed))
         })
         .await;
     }

@@ -29,7 +29,7 @@ impl Log {
         }
         self.gone.set(true);
         for segment in self.live().borrow_mut().iter_mut() {
-            segment.placed.clear();
+            segment.forget_placed();
         }
         self.fail_waiters(&LogError::Closed);
     }

@@ -25,10 +25,11 @@ use super::epoch::LeaderEpochCache;
 use super::error::LogError;
 use super::file::File;
 use super::index::TimestampOffset;
+use super::journal::Journaled;
 use super::loaded::LoadedLog;
 use super::log_shard::{FlushAcks, LogShard};
 use super::naming::Unnamed;
-use super::offsets::{LogOffsets, OffsetState};
+use super::offsets::OffsetState;
 use super::read_cursor::Cursors;
 use super::read_damage::ToldDamage;
 use super::retire::Retiring;
@@ -119,6 +120,7 @@ pub struct Log {
     pub(super) listed_roomy: Cell<bool>,
     pub(super) flushing: Cell<Option<Offset>>,
     pub(super) flush_slot: Cell<Option<u32>>,
+    pub(super) journaled: Journaled,
 }
 
 impl fmt::Debug for Log {
@@ -185,6 +187,7 @@ impl Log {
             listed_roomy: Cell::new(false),
             flushing: Cell::new(None),
             flush_slot: Cell::new(None),
+            journaled: Journaled::new(loaded.log_end_offset),
         })
     }
 
@@ -305,34 +308,6 @@ impl Log {
             State::Poisoned { reason } => Some(LogError::Poisoned { reason: Arc::clone(reason) }),
             State::Closed => Some(LogError::Closed),
         }
-    }
-
-    pub fn offsets(&self) -> LogOffsets {
-        self.offsets.get()
-    }
-
-    pub fn log_start_offset(&self) -> Offset {
-        self.offsets.marks().log_start
-    }
-
-    pub fn log_end_offset(&self) -> Offset {
-        self.offsets.marks().log_end
-    }
-
-    pub fn written_offset(&self) -> Offset {
-        self.offsets.marks().written
-    }
-
-    pub fn flushed_offset(&self) -> Offset {
-        self.offsets.marks().flushed
-    }
-
-    pub fn high_watermark(&self) -> Offset {
-        self.offsets.get().high_watermark
-    }
-
-    pub fn last_stable_offset(&self) -> Offset {
-        self.offsets.get().last_stable
     }
 
     /// Everything below is on the device, with its indexes: sealed segments, and what of the active one a checkpoint
@@ -517,10 +492,24 @@ impl Log {
         }
     }
 
-    /// Takes back all batches that are not written: the disk is full. The next append gets their offsets, once what a
-    /// failed write may have left behind the written ones is cut off durably.
+    /// What is in the journal is durable, and is in the segments at the next start.
+    pub(super) fn note_durable(&self, end_offset: Offset) {
+        let moved = self.offsets.update(|marks| {
+            marks.written = marks.written.max(end_offset);
+            marks.flushed = marks.flushed.max(end_offset);
+        });
+        self.written_waiters.borrow_mut().reached(end_offset);
+        self.flushed_waiters.borrow_mut().reached(end_offset);
+        if moved {
+            self.notify_visible();
+        }
+    }
+
+    /// Takes back all batches that are neither written nor in the journal: the disk is full. The next append gets their
+    /// offsets, once what a failed write may have left behind the written ones is cut off durably.
     pub(super) fn roll_back(&self, largest: Option<TimestampOffset>) {
-        let written = self.offsets.marks().written;
+        let journaled = self.live.borrow().front().and_then(LiveSegment::journaled_offset);
+        let written = self.offsets.marks().written.max(journaled.unwrap_or_default());
         {
             let mut state = self.state.borrow_mut();
             if matches!(*state, State::Poisoned { .. }) {
@@ -568,8 +557,12 @@ impl Log {
         self.shard.count(|stats| stats.poisoned += 1);
         let reason: Arc<str> = reason.into();
         *self.state.borrow_mut() = State::Poisoned { reason: Arc::clone(&reason) };
+        let mut loses = false;
         for segment in self.live.borrow_mut().iter_mut() {
-            segment.placed.clear();
+            loses |= segment.keep_journaled();
+        }
+        if loses {
+            self.shard.journal.retire();
         }
         self.fail_waiters(&LogError::Poisoned { reason });
     }

@@ -8,6 +8,7 @@ use crate::types::Offset;
 
 use super::log::{Log, State};
 use super::log_shard::LogShard;
+use super::offsets::LogOffsets;
 use super::segment::LiveSegment;
 use super::tail::Tail;
 
@@ -22,7 +23,40 @@ impl Log {
         // Over blocks used before the last write ended with a block of zeros, which the next one begins with.
         let begins_in_written = !segment.written_end.is_multiple_of(self.shard.options.block_bytes)
             || segment.written_end < segment.room.stale_end;
-        self.flushing.get() == Some(segment.base_offset) && begins_in_written
+        (self.flushing.get() == Some(segment.base_offset) || self.is_sync_filling()) && begins_in_written
+    }
+
+    pub fn offsets(&self) -> LogOffsets {
+        self.offsets.get()
+    }
+
+    pub fn log_start_offset(&self) -> Offset {
+        self.offsets.marks().log_start
+    }
+
+    pub fn log_end_offset(&self) -> Offset {
+        self.offsets.marks().log_end
+    }
+
+    pub fn written_offset(&self) -> Offset {
+        self.offsets.marks().written
+    }
+
+    pub fn flushed_offset(&self) -> Offset {
+        self.offsets.marks().flushed
+    }
+
+    pub fn high_watermark(&self) -> Offset {
+        self.offsets.get().high_watermark
+    }
+
+    pub fn last_stable_offset(&self) -> Offset {
+        self.offsets.get().last_stable
+    }
+
+    /// Whether there are batches that are neither in a write nor in the journal.
+    pub(super) fn has_unjournaled(&self) -> bool {
+        self.live.borrow().iter().any(LiveSegment::has_unjournaled)
     }
 
     pub(super) fn has_placed(&self) -> bool {

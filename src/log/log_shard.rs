@@ -16,6 +16,7 @@ use super::disk_room::{DiskRoom, ShardRoom};
 use super::fault::FaultPlan;
 use super::file::{File, IoMode};
 use super::flusher::Flusher;
+use super::journal::{Journal, JournalOptions};
 use super::log::Log;
 use super::read_index::IndexCache;
 use super::retire::Graves;
@@ -60,6 +61,8 @@ pub struct LogShardOptions {
     pub recycled_segments_max: usize,
     /// Removed segments smaller than this are not used again.
     pub recycled_bytes_min: u64,
+    /// A journal for small appends to many partitions, with direct I/O and `log.flush.acks=all`; none without.
+    pub journal: Option<JournalOptions>,
     /// The double for a failing device: tests only.
     pub faults: Option<Arc<FaultPlan>>,
 }
@@ -84,6 +87,7 @@ impl Default for LogShardOptions {
             checkpoint_after_bytes: 128 << 20,
             recycled_segments_max: 2,
             recycled_bytes_min: STEP_BYTES_MIN,
+            journal: None,
             faults: None,
         }
     }
@@ -100,6 +104,9 @@ pub struct LogShardStats {
     pub file_system_flushes: u64,
     /// Of the flushes, those by a write with RWF_DSYNC.
     pub durable_writes: u64,
+    /// Writes to the journal, each a flush of all that it holds.
+    pub journal_records: u64,
+    pub journal_bytes: u64,
     pub tail_reads: u64,
     pub cold_reads: u64,
     /// Reads that met damage.
@@ -123,6 +130,7 @@ pub struct LogShard {
     pub(super) options: LogShardOptions,
     pub(super) appender: Appender,
     pub(super) flusher: Flusher,
+    pub(super) journal: Journal,
     pub(super) descriptors: Descriptors,
     pub(super) tails: TailBudget,
     pub(super) indexes: IndexCache,
@@ -157,6 +165,12 @@ impl LogShard {
         Rc::new(LogShard {
             appender: Appender::default(),
             flusher: Flusher::default(),
+            journal: Journal::new(
+                options
+                    .journal
+                    .clone()
+                    .filter(|_| options.io == IoMode::Direct && options.flush_acks == FlushAcks::All),
+            ),
             descriptors: Descriptors::new(options.descriptors_max),
             tails: TailBudget::new(options.tail_bytes_max),
             indexes: IndexCache::new(options.index_cache_bytes_max),

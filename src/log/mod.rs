@@ -35,6 +35,7 @@ mod flusher;
 mod full;
 mod idle;
 pub mod index;
+mod journal;
 #[cfg(test)]
 mod live_tests;
 mod load;
@@ -91,6 +92,7 @@ pub use fault::{FaultKind, FaultOp, FaultPlan};
 pub use file::IoMode;
 pub use full::{FULL_TRIES_MAX, wait_for_room, with_room};
 pub use index::{OffsetIndex, OffsetPosition, SegmentIndexes, TimeIndex, TimestampOffset};
+pub use journal::JournalOptions;
 pub use load::{load, load_all};
 pub use loaded::{
     Cut, Damage, DamageKind, HOW_TO_GO_ON, LoadOptions, LoadedActive, LoadedLog, LoadedSegment, RecoveryReport,

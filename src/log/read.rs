@@ -108,7 +108,18 @@ impl Log {
             self.shard().count(|stats| stats.tail_reads += 1);
             return Ok(ReadResult::of(batches.into_iter().map(Chunk::Mem).collect()));
         }
+        if from >= self.filled_offset() {
+            let batches = self.read_journaled(from, end, bytes_max, at_least_one).await;
+            if let Some(batches) = batches {
+                self.shard().count(|stats| stats.tail_reads += 1);
+                return Ok(ReadResult::of(batches.into_iter().map(Chunk::Mem).collect()));
+            }
+        }
         self.shard().count(|stats| stats.cold_reads += 1);
+        let end = end.min(self.filled_offset());
+        if from >= end {
+            return Err(self.state_error().unwrap_or(LogError::Closed));
+        }
         let _files = self.enter_files().await;
         let read = self.read_cold(from, end, bytes_max, at_least_one).await;
         let has_found = read.as_ref().is_ok_and(|read| !read.chunks.is_empty());

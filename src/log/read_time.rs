@@ -27,6 +27,7 @@ pub struct RecordTime {
 impl Log {
     /// The first record below the high watermark and not below the log start whose timestamp is `timestamp` or later.
     pub async fn offset_for_timestamp(self: &Rc<Self>, timestamp: i64) -> Result<Option<RecordTime>, LogError> {
+        self.fill_for_search().await?;
         let _files = self.enter_files().await;
         loop {
             let start = self.log_start_offset();
@@ -88,6 +89,7 @@ impl Log {
 
     /// The record with the greatest timestamp below the high watermark (KIP-734); the first one if several have it.
     pub async fn offset_of_max_timestamp(self: &Rc<Self>) -> Result<Option<RecordTime>, LogError> {
+        self.fill_for_search().await?;
         let _files = self.enter_files().await;
         loop {
             let start = self.log_start_offset();

@@ -60,6 +60,7 @@ impl From<&LoadedSegment> for SealedSegment {
 #[derive(Debug)]
 pub(super) struct Placed {
     pub bytes: Bytes,
+    pub base_offset: Offset,
     pub end_offset: Offset,
     largest_before: TimestampOffset,
 }
@@ -80,6 +81,10 @@ pub(super) struct LiveSegment {
     /// The end of the unbroken prefix of completed writes.
     pub written_end: u64,
     pub placed: VecDeque<Placed>,
+    /// How many of the placed batches, from the first on, are in the journal: durable, and never taken back.
+    pub journaled: usize,
+    /// How many behind those are on their way there.
+    pub journaling: usize,
     pub room: Room,
     /// Of all batches, for the file's next use; `None` if this process did not write all of it.
     pub straddling: Option<Straddling>,
@@ -121,7 +126,9 @@ pub(super) struct Taken {
     pub start: u64,
     pub end: u64,
     pub end_offset: Offset,
-    pub batches: Vec<Bytes>,
+    pub batches: Vec<Placed>,
+    /// How many of them, from the first on, are in the journal.
+    pub journaled: usize,
 }
 
 impl LiveSegment {
@@ -136,6 +143,8 @@ impl LiveSegment {
             taken_end: size,
             written_end: size,
             placed: VecDeque::new(),
+            journaled: 0,
+            journaling: 0,
             room: Room {
                 // Loading made the file, or not: creating an existing one does no harm.
                 created: size > 0,
@@ -161,6 +170,8 @@ impl LiveSegment {
             taken_end: 0,
             written_end: 0,
             placed: VecDeque::new(),
+            journaled: 0,
+            journaling: 0,
             room: Room { created: false, allocated_end: 0, stale_end: 0, tail_block: Some(Vec::new()), growth },
             straddling: Some(Straddling::default()),
             snapshot: None,
@@ -207,6 +218,7 @@ impl LiveSegment {
         self.placed_end += size;
         self.placed.push_back(Placed {
             bytes: batch.bytes.clone(),
+            base_offset: batch.base_offset,
             end_offset: batch.last_offset.plus(1),
             largest_before,
         });
@@ -219,7 +231,8 @@ impl LiveSegment {
             start: self.taken_end,
             end: self.taken_end + first.bytes.len() as u64,
             end_offset: first.end_offset,
-            batches: vec![first.bytes],
+            batches: vec![first],
+            journaled: 0,
         };
         while let Some(next) = self.placed.front()
             && taken.end - taken.start + next.bytes.len() as u64 <= bytes_max
@@ -227,10 +240,51 @@ impl LiveSegment {
         {
             taken.end += next.bytes.len() as u64;
             taken.end_offset = next.end_offset;
-            taken.batches.extend(self.placed.pop_front().map(|placed| placed.bytes));
+            taken.batches.extend(self.placed.pop_front());
         }
         self.taken_end = taken.end;
+        taken.journaled = self.journaled.min(taken.batches.len());
+        self.journaled -= taken.journaled;
         Some(taken)
+    }
+
+    /// Takes batches back that are in the journal, whose write failed for want of room.
+    pub fn put_back(&mut self, journaled: Vec<Placed>) {
+        self.journaled += journaled.len();
+        for placed in journaled.into_iter().rev() {
+            self.placed.push_front(placed);
+        }
+        self.taken_end = self.written_end;
+    }
+
+    /// Whether a record is among the batches that are in no write.
+    pub fn holds(&self, offset: Offset) -> bool {
+        self.placed.front().is_some_and(|first| first.base_offset <= offset)
+            && self.placed.back().is_some_and(|last| offset < last.end_offset)
+    }
+
+    /// Whether there are batches that are neither in a write nor in the journal.
+    pub fn has_unjournaled(&self) -> bool {
+        self.placed.len() > self.journaled + self.journaling
+    }
+
+    /// Where the batches in the journal end, those on their way there too.
+    pub fn journaled_offset(&self) -> Option<Offset> {
+        let last = (self.journaled + self.journaling).checked_sub(1)?;
+        self.placed.get(last).map(|placed| placed.end_offset)
+    }
+
+    /// Forgets what is in no write.
+    pub fn forget_placed(&mut self) {
+        self.placed.clear();
+        (self.journaled, self.journaling) = (0, 0);
+    }
+
+    /// Forgets what is neither in a write nor in the journal: that can still be read. Answers whether there is any.
+    pub fn keep_journaled(&mut self) -> bool {
+        self.placed.truncate(self.journaled);
+        self.journaling = 0;
+        self.journaled > 0
     }
 
     /// How far the next `take` goes.
@@ -246,29 +300,30 @@ impl LiveSegment {
         self.taken_end + bytes
     }
 
-    /// Forgets every batch that is not written; `end_offset` is where the written ones end. `largest` is that of the
-    /// written ones when some were taken for a write that failed.
+    /// Forgets every batch that is neither written nor in the journal; `end_offset` is where those end. `largest` is that
+    /// of those when some were taken for a write that failed.
     pub fn roll_back(&mut self, end_offset: Offset, largest: Option<TimestampOffset>) {
-        let largest = largest.or_else(|| self.placed.front().map(|placed| placed.largest_before));
+        let kept = self.journaled + self.journaling;
+        let largest = largest.or_else(|| self.placed.get(kept).map(|placed| placed.largest_before));
         if let Some(largest) = largest {
             self.indexes.largest = largest;
         }
         self.indexes.offsets.truncate_to(end_offset);
         self.indexes.times.truncate_to(end_offset);
-        if let Some(straddling) = &mut self.straddling {
-            straddling.truncate_to(self.written_end);
-        }
-        self.placed.clear();
-        self.placed_end = self.written_end;
+        self.placed.truncate(kept);
         self.taken_end = self.written_end;
-        if self.written_end == 0 {
+        self.placed_end = self.written_end + self.placed.iter().map(|placed| placed.bytes.len() as u64).sum::<u64>();
+        if let Some(straddling) = &mut self.straddling {
+            straddling.truncate_to(self.placed_end);
+        }
+        if self.placed_end == 0 {
             self.first_timestamp = None;
         }
     }
 
-    /// The greatest timestamp among all batches before the next one to be taken.
+    /// The greatest timestamp among all batches before the next one to be taken that is not in the journal.
     pub fn largest_before_next(&self) -> TimestampOffset {
-        self.placed.front().map_or(self.indexes.largest, |placed| placed.largest_before)
+        self.placed.get(self.journaled).map_or(self.indexes.largest, |placed| placed.largest_before)
     }
 }
 

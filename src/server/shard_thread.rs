@@ -10,8 +10,8 @@ use crate::api::{Addresses, Api, Door};
 use crate::catalog::{Catalog, LastRun};
 use crate::config::{self, BrokerConfig};
 use crate::log::{
-    Claim, DirCheckpoints, DiskRoom, FlushAcks, IoMode, LoadError, LoadedLog, Log, LogShard, LogShardOptions,
-    PartitionOffsets, with_room,
+    Claim, DirCheckpoints, DiskRoom, FlushAcks, IoMode, JournalOptions, LoadError, LoadedLog, Log, LogShard,
+    LogShardOptions, PartitionOffsets, names, with_room,
 };
 use crate::metrics::{Metrics, ShardMetrics};
 use crate::net::{Gate, Net, NetOptions};
@@ -250,8 +250,17 @@ fn log_shard_options(seed: &ShardSeed) -> LogShardOptions {
         block_bytes: seed.block_bytes,
         room: Arc::clone(&seed.room),
         recycled_segments_max: seed.config.log.recycled_segments_max,
+        journal: journal_options(seed),
         ..LogShardOptions::default()
     }
+}
+
+/// None where a journal would be too small to be of use.
+fn journal_options(seed: &ShardSeed) -> Option<JournalOptions> {
+    const BYTES_MIN: u64 = 1 << 20;
+    let bytes = seed.config.log.journal_bytes_max / seed.config.shards.max(1) as u64;
+    let dir = seed.config.directory.join(names::UNCLEAN_DIR);
+    (bytes >= BYTES_MIN).then(|| JournalOptions::new(dir, usize::from(seed.id.0), bytes / 2))
 }
 
 /// Feeds the directory's checkpoints, and has them written now and then.

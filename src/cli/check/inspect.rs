@@ -137,6 +137,10 @@ pub fn recognize(directory: &Path) -> Result<PathBuf, StartError> {
 }
 
 fn run(root: &Root, job: &LoadOptions, deep: bool, progress: &Progress) -> PartitionReport {
+    if root.journaled.contains(&job.topic_partition) {
+        progress.advance(log_bytes(&job.dir));
+        return PartitionReport::journaled(job);
+    }
     let options = check_options(root, job, deep);
     check_partition(&options, |bytes| progress.advance(bytes))
         .unwrap_or_else(|error| PartitionReport::unreadable(job, &error))

@@ -79,6 +79,7 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, StartError> {
     let left;
     if args.repair {
         let _lock = repair::lock(&directory)?;
+        repair::settle(&directory)?;
         found = inspect(&directory, args.deep, &progress)?;
         let save_dropped = match (&args.save_dropped, args.discard_dropped) {
             (_, true) => None,

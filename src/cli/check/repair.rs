@@ -38,6 +38,11 @@ pub struct Outcome {
     pub left: Vec<(TopicPartition, String)>,
 }
 
+/// Writes what a journal holds to the segments: only then they can be looked at. The caller holds the directory's lock.
+pub fn settle(directory: &Path) -> Result<(), StartError> {
+    CleanShutdownMarks::new(directory).settle().map_err(|error| load_error(directory, error))
+}
+
 /// Repairs what `before` found. The caller holds the directory's lock.
 pub fn repair(before: &Inspection, wanted: &Wanted) -> Result<Outcome, StartError> {
     let mut outcome = Outcome::default();

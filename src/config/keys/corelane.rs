@@ -26,6 +26,11 @@ keys! {CORELANE:
     /// segments into their files, which is faster than into new ones. They are kept only while the partition is written
     /// so fast that they are soon needed. 0 removes all of them.
     "log.recycle.segments.max" = "2", INT.between(0, limits::RECYCLED_SEGMENTS_MAX), Low, ReadOnly;
+    /// With log.io=direct and log.flush.acks=all: how much of the disk the journal may take, over all shards. Where many
+    /// partitions have small batches to write at a time, the journal makes all of them durable with one write, and their
+    /// segments are filled behind it; that much is held in memory too. It begins with an eighth of this and grows under
+    /// load. Values below 1048576 for a shard mean none.
+    "log.journal.max.bytes" = "536870912", LONG.at_least(0), Medium, ReadOnly;
     /// How many shards the broker runs: threads with a core, a ring and partitions of their own. Unset, one for each
     /// core that the process may run on.
     "shards" = null, INT.between(1, limits::SHARDS_MAX as i64), High, ReadOnly;

@@ -100,6 +100,14 @@ pub struct PartitionReport {
 
 impl PartitionReport {
     /// Of a partition whose files cannot be read.
+    /// Of a partition that the next start completes out of a journal, before which there is nothing to be said of it.
+    pub fn journaled(options: &LoadOptions) -> PartitionReport {
+        let mut findings = Findings::of(&options.topic_partition);
+        let what = "the journal has batches that are not in its segments yet: not looked at before the next start, or a repair, has written them";
+        findings.file(Severity::Note, FindingKind::Unclean, &options.dir, what);
+        PartitionReport { findings: findings.into_list(), is_unreadable: true, ..PartitionReport::default() }
+    }
+
     pub fn unreadable(options: &LoadOptions, error: &LoadError) -> PartitionReport {
         let mut findings = Findings::of(&options.topic_partition);
         let path = match error {

@@ -8,7 +8,7 @@
 //! irnagM9QQdmILBzETYisyQ 0 17 42      topic id, partition, the first offset that is not there, and the next that is
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -19,6 +19,7 @@ use super::super::checkpoint::{self, Offsets};
 use super::super::clean_shutdown::{CleanShutdownMarks, DirState};
 use super::super::dir_checkpoints::{DirCheckpoints, PartitionOffsets};
 use super::super::error::LoadError;
+use super::super::journal;
 use super::super::meta_properties::MetaProperties;
 use super::super::names::{self, DirKind};
 use super::finding::{FindingKind, Findings, Severity};
@@ -59,6 +60,8 @@ pub struct Root {
     pub partitions: Vec<TopicPartition>,
     /// Directories that wait for their removal.
     pub deleted: Vec<String>,
+    /// Partitions of which a journal has more than their segments.
+    pub journaled: BTreeSet<TopicPartition>,
 }
 
 /// The checkpoint files, each as far as it can be read.
@@ -86,9 +89,11 @@ impl Root {
             Err(error) => return Err(error),
         };
         tell_state(log_dir, state, findings);
+        let journaled = journal::awaiting(log_dir)?;
         let checkpoints = Checkpoints::read(log_dir, findings)?;
         let dropped = read_dropped(log_dir, findings)?;
-        let mut root = Root { state, properties, checkpoints, dropped, partitions: Vec::new(), deleted: Vec::new() };
+        let (partitions, deleted) = (Vec::new(), Vec::new());
+        let mut root = Root { state, properties, checkpoints, dropped, partitions, deleted, journaled };
         root.list(log_dir, findings)?;
         Ok(root)
     }

@@ -38,6 +38,7 @@ struct Figures {
     cuts: AtomicU64,
     recycled: AtomicU64,
     compacted: AtomicU64,
+    journaled: AtomicU64,
     events: AtomicU64,
 }
 
@@ -94,6 +95,7 @@ fn chain(seed: u64, figures: &Figures) -> Result<(), String> {
         figures.events.fetch_add(record.events.len() as u64, Ordering::Relaxed);
         figures.recycled.fetch_add(record.recycled_segments, Ordering::Relaxed);
         figures.compacted.fetch_add(record.compacted_segments, Ordering::Relaxed);
+        figures.journaled.fetch_add(record.journal_records, Ordering::Relaxed);
         let mut moments = [moment(&record, &mut random), moment(&record, &mut random)];
         moments.sort_unstable_by_key(|(at, _)| *at);
         let goes_on = random.random_range(0..moments.len());
@@ -217,11 +219,13 @@ fn what_was_promised_outlives_any_power_cut() {
         }
     });
     eprintln!(
-        "{count} seeds from {first} on: {} cuts and kills, {} events, {} segments used again, {} compacted, {:.1} s",
+        "{count} seeds from {first} on: {} cuts and kills, {} events, {} segments used again, {} compacted, {} records of \
+         journals, {:.1} s",
         figures.cuts.load(Ordering::Relaxed),
         figures.events.load(Ordering::Relaxed),
         figures.recycled.load(Ordering::Relaxed),
         figures.compacted.load(Ordering::Relaxed),
+        figures.journaled.load(Ordering::Relaxed),
         began.elapsed().as_secs_f64()
     );
 }

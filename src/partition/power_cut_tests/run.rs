@@ -44,6 +44,7 @@ pub struct Record {
     pub recycled_segments: u64,
     /// Segments that compaction put others in the place of.
     pub compacted_segments: u64,
+    pub journal_records: u64,
 }
 
 pub struct Run {
@@ -61,6 +62,7 @@ pub struct Run {
     started_at: Cell<usize>,
     recycled_segments: Cell<u64>,
     compacted_segments: Cell<u64>,
+    journal_records: Cell<u64>,
     wrong: RefCell<Option<String>>,
 }
 
@@ -108,6 +110,7 @@ pub fn run(
         started_at: Cell::new(usize::MAX),
         recycled_segments: Cell::new(0),
         compacted_segments: Cell::new(0),
+        journal_records: Cell::new(0),
         wrong: RefCell::default(),
     });
     let runtime = RUNTIME_OPTIONS.with(Runtime::new).map_err(|error| error.to_string())?;
@@ -134,6 +137,7 @@ pub fn run(
         started_at,
         recycled_segments,
         compacted_segments,
+        journal_records: run.journal_records.get(),
     })
 }
 
@@ -150,6 +154,7 @@ impl Run {
         self.work(&checkpoints).await?;
         self.recycled_segments.set(shard.stats().recycled_segments);
         self.compacted_segments.set(shard.stats().compacted_segments);
+        self.journal_records.set(shard.stats().journal_records);
         let stops = self.setup.steps.is_multiple_of(3);
         if stops {
             self.stop(&marks, &checkpoints).await?;
@@ -205,7 +210,8 @@ impl Run {
         }
         marks.loaded(reach).map_err(failed)?;
         self.mark(Mark::Epoch(epoch + 1));
-        let options = log::LogShardOptions { faults: Some(Arc::clone(&self.faults)), ..self.setup.shard_options() };
+        let options =
+            log::LogShardOptions { faults: Some(Arc::clone(&self.faults)), ..self.setup.shard_options(&self.root) };
         let shard = LogShard::new(options);
         for (lane, loaded) in logs.into_iter().enumerate() {
             // The log start was moved past what outlived the power cut: the log begins anew there.
@@ -352,8 +358,8 @@ impl Run {
                 Some(error) => return Err(format!("t-{lane}: it does not go on: {error}")),
             }
         }
-        // One syncfs that fails is that of many.
-        if self.setup.fault == Fault::Operation(FaultOp::Write) && poisoned > 1 {
+        // One syncfs that fails is that of many, and so is a write to the journal.
+        if self.setup.fault == Fault::Operation(FaultOp::Write) && self.setup.journal.is_none() && poisoned > 1 {
             return Err(format!("one failed write poisoned {poisoned} partitions"));
         }
         Ok(())

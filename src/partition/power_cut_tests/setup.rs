@@ -1,11 +1,14 @@
 //! What differs from seed to seed.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::log::{CleanupPolicy, CommitSizes, FaultOp, FlushAcks, IoMode, LogConfig, LogShardOptions};
+use crate::log::{
+    CleanupPolicy, CommitSizes, FaultOp, FlushAcks, IoMode, JournalOptions, LogConfig, LogShardOptions, names,
+};
 
 /// How a run is set up.
 #[derive(Clone, Debug)]
@@ -28,6 +31,8 @@ pub struct Setup {
     pub checkpoint_after_bytes: u64,
     /// Records have keys, and logs are compacted all the while.
     pub compact: bool,
+    /// Small appends go into a journal; where its files are is not said yet.
+    pub journal: Option<JournalOptions>,
 }
 
 /// What else goes wrong during a run.
@@ -58,6 +63,17 @@ impl Setup {
             if matches!(setup.fault, Fault::Full | Fault::Operation(_)) {
                 setup.fault = Fault::None;
             }
+        }
+        let mut random = StdRng::seed_from_u64(seed ^ 0x10_04A1);
+        if random.random_bool(0.5) && !super::FOUND_OUT.contains(&seed) {
+            let file_bytes_min = *pick(&mut random, &[16 << 10, 64 << 10]);
+            setup.journal = Some(JournalOptions {
+                file_bytes_min,
+                logs_min: *pick(&mut random, &[1, 1, 2, 4]),
+                log_bytes_max: *pick(&mut random, &[2_000, 16_000]),
+                record_bytes_max: *pick(&mut random, &[4_000, 60_000]),
+                ..JournalOptions::new(PathBuf::new(), 0, file_bytes_min * *pick(&mut random, &[1, 2, 8]))
+            });
         }
         setup
     }
@@ -104,11 +120,14 @@ impl Setup {
             steps: random.random_range(5..80),
             checkpoint_after_bytes: *pick(random, &[2_000, 15_000, 128 << 20]),
             compact: false,
+            journal: None,
         }
     }
 
-    pub fn shard_options(&self) -> LogShardOptions {
+    pub fn shard_options(&self, root: &Path) -> LogShardOptions {
+        let dir = root.join(names::UNCLEAN_DIR);
         LogShardOptions {
+            journal: self.journal.clone().map(|journal| JournalOptions { dir, ..journal }),
             io: self.io,
             flush_acks: self.flush_acks,
             tail_bytes_max: self.tail_bytes_max,
