@@ -3,7 +3,8 @@
 //! A log that has placed batches is *dirty*. At the end of each turn of the shard's loop every dirty log that has no write in
 //! flight starts one commit with all it has: so what arrived while the last commit was in flight is written together.
 //! Commits of different logs are in flight side by side, and while an earlier flush runs; two things make a log wait:
-//! its own last commit, and a flush that covers the partial block its next write would begin with.
+//! its own last commit, and a flush that covers the partial block its next write would begin with. While it waits, whole
+//! blocks behind that one are written ahead (`ahead`).
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -11,7 +12,7 @@ use std::io;
 use std::rc::Rc;
 
 use crate::runtime::file::AlignedBuf;
-use crate::runtime::{end_of_turn, spawn};
+use crate::runtime::{Task, end_of_turn, spawn};
 use crate::types::Offset;
 
 use super::disk_room::Attempt;
@@ -31,13 +32,15 @@ pub const COMMIT_REACH_BYTES: u64 = COMMITS_REACH * COMMIT_BYTES_MAX;
 /// Four commits, so that writes need not stop while a flush runs.
 const COMMITS_REACH: u64 = 4;
 /// The kernel takes at most 1024 pieces in one write.
-const COMMIT_BATCHES_MAX: usize = 1024;
+pub(super) const COMMIT_BATCHES_MAX: usize = 1024;
 /// One write of a direct commit: large enough for full speed, small enough that several are in flight.
 const WRITE_BYTES_MAX: u64 = 1 << 20;
 /// Bytes of a shard in writes in flight: enough to keep a fast device busy, bounded because each byte is a copy.
 const IN_FLIGHT_BYTES_MAX: u64 = 32 << 20;
 /// A lone commit up to this size is written and flushed by one operation.
 const DURABLE_WRITE_BYTES_MAX: u64 = 128 << 10;
+/// Fewer bytes are not written ahead: each write costs the kernel a turn to the device.
+const AHEAD_BYTES_MIN: u64 = 256 << 10;
 
 /// How large commits and their writes get.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +51,8 @@ pub struct CommitSizes {
     pub write_bytes_max: u64,
     /// A lone commit up to this size is written and flushed by one operation.
     pub durable_write_bytes_max: u64,
+    /// Fewer bytes are not written ahead of their commit.
+    pub ahead_bytes_min: u64,
 }
 
 impl Default for CommitSizes {
@@ -56,6 +61,7 @@ impl Default for CommitSizes {
             commit_bytes_max: COMMIT_BYTES_MAX,
             write_bytes_max: WRITE_BYTES_MAX,
             durable_write_bytes_max: DURABLE_WRITE_BYTES_MAX,
+            ahead_bytes_min: AHEAD_BYTES_MIN,
         }
     }
 }
@@ -72,7 +78,7 @@ pub(super) struct Appender {
     /// Each log is in here at most once.
     dirty: RefCell<VecDeque<Rc<Log>>>,
     running: Cell<bool>,
-    in_flight_bytes: Cell<u64>,
+    pub(super) in_flight_bytes: Cell<u64>,
 }
 
 /// One commit of one log in flight.
@@ -82,6 +88,8 @@ struct Commit {
     end: u64,
     end_offset: Offset,
     writes: Vec<(u64, WriteData)>,
+    /// Of its blocks, those that are on their way already.
+    ahead: Vec<Task<io::Result<()>>>,
     tail_block: Vec<u8>,
     /// Its first batches, if they are in the journal: they are kept should there be no room for them.
     journaled: Vec<Placed>,
@@ -121,7 +129,7 @@ impl LogShard {
         self.run_appender();
     }
 
-    fn run_appender(self: &Rc<Self>) {
+    pub(super) fn run_appender(self: &Rc<Self>) {
         let room = self.appender.in_flight_bytes.get() < IN_FLIGHT_BYTES_MAX;
         if room && !self.appender.dirty.borrow().is_empty() && !self.appender.running.replace(true) {
             drop(spawn(Rc::clone(self).append_dirty()));
@@ -159,6 +167,7 @@ impl Log {
     /// again when it is over.
     pub(super) fn start_commit(self: &Rc<Self>, journaled_only: bool) {
         if !self.may_commit() {
+            self.write_ahead();
             return;
         }
         self.seal_finished();
@@ -176,6 +185,8 @@ impl Log {
             let mut live = self.live().borrow_mut();
             let Some(segment) = live.front_mut() else { return };
             if segment.placed.is_empty() || self.flush_holds_block(segment) {
+                drop(live);
+                self.write_ahead();
                 return;
             }
             // What is in the journal alone can wait, and what is on its way there comes first.
@@ -217,6 +228,7 @@ impl Log {
         // A flush alone does not make it durable while the segment's name is not.
         let durable = !commit.fills
             && commit.writes.len() == 1
+            && commit.ahead.is_empty()
             && commit.bytes <= sizes.durable_write_bytes_max
             && shard.is_alone()
             && self.is_named();
@@ -235,7 +247,8 @@ impl Log {
             self.unflushed_bytes().set(self.unflushed_bytes().get() + commit.bytes);
         }
         self.committing().set(true);
-        let writing = write(&file, std::mem::take(&mut commit.writes), block, commit.durable);
+        let (writes, ahead) = (std::mem::take(&mut commit.writes), std::mem::take(&mut commit.ahead));
+        let writing = write(&file, writes, ahead, block, commit.durable);
         drop(spawn(Rc::clone(self).commit(commit, file, writing, attempt)));
     }
 
@@ -250,6 +263,7 @@ impl Log {
         let mut result = writing.await;
         if result.as_ref().is_err_and(is_disk_full) {
             self.note_full(attempt.as_ref());
+            self.end_ahead().await;
             // Blocks behind the written prefix may hold some of these batches.
             result = self.cut_unwritten(&file).await.and(result);
         }
@@ -331,7 +345,7 @@ impl LiveSegment {
 
 /// Lays a commit out as writes: direct ones of so many bytes at most, or one through the page cache.
 fn plan(
-    segment: &LiveSegment,
+    segment: &mut LiveSegment,
     taken: Taken,
     largest_before: TimestampOffset,
     write_bytes_max: Option<u64>,
@@ -344,6 +358,7 @@ fn plan(
         end: taken.end,
         end_offset: taken.end_offset,
         writes: Vec::new(),
+        ahead: Vec::new(),
         tail_block: Vec::new(),
         journaled: Vec::new(),
         fills: journaled == batches.len(),
@@ -357,6 +372,9 @@ fn plan(
     };
     let start = round_down(taken.start, block);
     let end = segment.room.end_of_write(taken.end, block);
+    let (ahead, writes) = segment.ahead.take();
+    commit.ahead = writes;
+    debug_assert!(ahead.is_empty() || (start <= ahead.start && ahead.end <= taken.end));
     // The last block is copied, never appended to while it is in flight.
     let kept = segment.room.tail_block.as_deref().unwrap_or_default();
     debug_assert_eq!(kept.len() as u64, taken.start - start);
@@ -364,7 +382,18 @@ fn plan(
     let mut source = sources.next().unwrap_or_default();
     let mut position = start;
     while position < end {
-        let size = (end - position).min(write_bytes_max);
+        if ahead.contains(&position) {
+            let mut skipped = ahead.end - position;
+            while skipped > 0 {
+                let (head, rest) = source.split_at(source.len().min(skipped as usize));
+                skipped -= head.len() as u64;
+                source = if rest.is_empty() { sources.next().unwrap_or_default() } else { rest };
+            }
+            position = ahead.end;
+            continue;
+        }
+        let to = if position < ahead.start { ahead.start } else { end };
+        let size = (to - position).min(write_bytes_max);
         let mut buffer = AlignedBuf::with_capacity(size as usize);
         let mut room = size as usize;
         while room > 0 {
@@ -394,10 +423,12 @@ fn plan(
     commit
 }
 
-/// Hands over all parts, side by side. All of them are over when the future answers, failed ones too.
+/// Hands over all parts, side by side. All of them, and those written ahead, are over when the future answers, failed ones
+/// too.
 fn write(
     file: &File,
     mut writes: Vec<(u64, WriteData)>,
+    ahead: Vec<Task<io::Result<()>>>,
     block: u64,
     durable: bool,
 ) -> impl Future<Output = io::Result<()>> + use<> {
@@ -410,7 +441,7 @@ fn write(
             Some(last) => last.await,
             None => Ok(()),
         };
-        for other in others {
+        for other in others.into_iter().chain(ahead) {
             let other = other.await;
             // A failing device outweighs a full one.
             if result.as_ref().map_or_else(is_disk_full, |()| true) && other.is_err() {
@@ -465,7 +496,7 @@ mod tests {
             let taken = segment.take(u64::MAX, usize::MAX).unwrap();
             let start = round_down(taken.start, 4096);
             let largest = segment.largest_before_next();
-            let commit = plan(&segment, taken, largest, Some(WRITE_BYTES_MAX), 4096);
+            let commit = plan(&mut segment, taken, largest, Some(WRITE_BYTES_MAX), 4096);
             assert_eq!(commit.writes[0].0, start);
             assert_eq!(commit.tail_block, expected[round_down(expected.len() as u64, 4096) as usize..]);
             let mut written = data(&commit);

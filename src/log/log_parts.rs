@@ -66,6 +66,7 @@ impl Log {
     /// Whether nothing of the log is in flight.
     pub(super) fn is_quiet(&self) -> bool {
         !(self.committing.get()
+            || self.is_ahead()
             || self.preparing.get()
             || self.extending.get()
             || self.sealing.get()

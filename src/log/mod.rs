@@ -14,6 +14,7 @@
 
 mod active;
 mod active_checkpoint;
+mod ahead;
 pub mod appender;
 pub mod check;
 pub mod checkpoint;

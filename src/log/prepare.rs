@@ -196,6 +196,8 @@ impl Log {
 
     async fn prepare(self: Rc<Self>, base_offset: Offset, job: Job) {
         let path = job.path.clone();
+        // Whatever this does to the end of the file, nothing may land behind it later.
+        self.ahead_over().await;
         if job.create {
             // One new name at a time: the directory is synced behind the first writes.
             self.named().await;

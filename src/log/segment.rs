@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use crate::types::{LeaderEpoch, Offset};
 
+use super::ahead::Ahead;
 use super::config::LogConfig;
 use super::index::{IndexedBatch, NO_TIMESTAMP, SegmentIndexes, TimestampOffset};
 use super::loaded::{LoadedActive, LoadedSegment};
@@ -85,6 +86,8 @@ pub(super) struct LiveSegment {
     pub journaled: usize,
     /// How many behind those are on their way there.
     pub journaling: usize,
+    /// What of them is written before a commit takes them.
+    pub ahead: Ahead,
     pub room: Room,
     /// Of all batches, for the file's next use; `None` if this process did not write all of it.
     pub straddling: Option<Straddling>,
@@ -145,6 +148,7 @@ impl LiveSegment {
             placed: VecDeque::new(),
             journaled: 0,
             journaling: 0,
+            ahead: Ahead::default(),
             room: Room {
                 // Loading made the file, or not: creating an existing one does no harm.
                 created: size > 0,
@@ -172,6 +176,7 @@ impl LiveSegment {
             placed: VecDeque::new(),
             journaled: 0,
             journaling: 0,
+            ahead: Ahead::default(),
             room: Room { created: false, allocated_end: 0, stale_end: 0, tail_block: Some(Vec::new()), growth },
             straddling: Some(Straddling::default()),
             snapshot: None,
@@ -311,6 +316,7 @@ impl LiveSegment {
         self.indexes.offsets.truncate_to(end_offset);
         self.indexes.times.truncate_to(end_offset);
         self.placed.truncate(kept);
+        self.ahead = Ahead::default();
         self.taken_end = self.written_end;
         self.placed_end = self.written_end + self.placed.iter().map(|placed| placed.bytes.len() as u64).sum::<u64>();
         if let Some(straddling) = &mut self.straddling {

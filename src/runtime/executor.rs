@@ -388,6 +388,12 @@ impl Shard {
 /// A spawned task. Dropping it lets the task go on; awaiting it gives its output.
 pub struct Task<T>(Option<async_task::Task<T>>);
 
+impl<T> std::fmt::Debug for Task<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Task")
+    }
+}
+
 impl<T> Task<T> {
     /// Drops the task's future before its next poll, and waits until that is done: gives the output if it was quicker.
     pub async fn cancel(mut self) -> Option<T> {

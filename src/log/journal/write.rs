@@ -200,7 +200,9 @@ impl Log {
             return None;
         }
         let live = self.live().borrow();
-        let front = live.front().filter(|front| live.len() == 1 && front.room.created && front.journaling == 0)?;
+        let front = live
+            .front()
+            .filter(|front| live.len() == 1 && front.room.created && front.journaling == 0 && front.ahead.is_empty())?;
         let first = front.placed.get(front.journaled)?;
         // All before it is in the journal, or else durable where it is.
         if front.journaled == 0 && first.base_offset != self.flushed_offset() {

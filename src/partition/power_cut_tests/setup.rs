@@ -103,6 +103,7 @@ impl Setup {
                 commit_bytes_max,
                 write_bytes_max: *pick(random, &[4096, 8192, 1 << 20]),
                 durable_write_bytes_max: *pick(random, &[0, 4096, 128 << 10]),
+                ahead_bytes_min: *pick(random, &[1, 1, 20_000, u64::MAX]),
             },
             fdatasync_files_max: *pick(random, &[1, 4, 100]),
             descriptors_max: *pick(random, &[2, 20, 4096]),
