@@ -1,5 +1,6 @@
 //! Tests of the live log: inside a real runtime, on real files, in both I/O modes.
 
+mod ahead;
 mod append;
 mod faults;
 mod full_disk;
