@@ -2,7 +2,8 @@
 //!
 //! One turn of the loop: poll what is ready, then the tasks that asked to run last (they gather what the others made,
 //! such as several answers for one send), then one `io_uring_enter` that hands over every entry of the turn and waits
-//! for the next completion or the nearest timer, then wake whom the completions concern.
+//! for the next completion or the nearest timer, then wake whom the completions concern, and behind them who waits to send
+//! (`send_share`).
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -31,6 +32,7 @@ use super::{
     recv_buffers::RecvBuffers,
     remote::{Doorbell, Handle, Remote, RemoteWork},
     ring::{Ring, Wait},
+    send_share::SendShare,
     timer::Timers,
 };
 
@@ -47,6 +49,7 @@ pub(super) struct Shard {
     pub remote: Arc<Remote>,
     pub timers: Timers,
     pub aligned: Arc<AlignedPool>,
+    pub sends: SendShare,
     recv_buffers: OnceCell<Rc<RecvBuffers>>,
     queue: RefCell<VecDeque<Runnable>>,
     last: RefCell<Vec<Waker>>,
@@ -77,6 +80,7 @@ impl Runtime {
             remote,
             timers: Timers::default(),
             aligned,
+            sends: SendShare::default(),
             recv_buffers: OnceCell::new(),
             queue: RefCell::default(),
             last: RefCell::default(),
@@ -295,7 +299,10 @@ impl Shard {
     }
 
     fn is_idle(&self) -> bool {
-        self.queue.borrow().is_empty() && self.last.borrow().is_empty() && !self.driver.wants_hurry()
+        self.queue.borrow().is_empty()
+            && self.last.borrow().is_empty()
+            && !self.sends.is_wanted()
+            && !self.driver.wants_hurry()
     }
 
     fn turn(&self, main_ready: impl Fn() -> bool) {
@@ -324,6 +331,8 @@ impl Shard {
         self.refresh_clock();
         self.timers.fire(self.now.get());
         self.take_remote();
+        // Behind whom the completions woke: what arrived is looked at before more is sent.
+        self.sends.next_turn();
     }
 
     /// Watches for work for the configured while; true when there is some.

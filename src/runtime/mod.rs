@@ -28,6 +28,7 @@ mod recv_buffers;
 mod remote;
 pub mod reuse;
 mod ring;
+mod send_share;
 pub mod signals;
 pub mod sync;
 pub mod threads;

@@ -6,15 +6,7 @@
 
 use std::{io, os::fd::AsRawFd, os::fd::OwnedFd, rc::Rc, sync::Arc};
 
-use crate::runtime::{
-    executor::{self, Shard},
-    file::RawFile,
-    op::Op,
-    ops::poll::Poll,
-};
-
-/// Sent before other tasks get their turn.
-const BURST_BYTES_MAX: u64 = 1024 * 1024;
+use crate::runtime::{executor::Shard, file::RawFile, op::Op, ops::poll::Poll, send_share::PIECE_BYTES_MAX};
 
 pub(super) async fn sendfile(
     shard: &Rc<Shard>,
@@ -23,30 +15,22 @@ pub(super) async fn sendfile(
     mut position: u64,
     mut len: u64,
 ) -> io::Result<()> {
-    let mut burst = 0;
     while len > 0 {
         let mut offset = i64::try_from(position).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let count = len.min(BURST_BYTES_MAX) as usize;
+        let count = len.min(PIECE_BYTES_MAX as u64) as usize;
+        shard.sends.room(count).await;
         // SAFETY: both descriptors are open and owned by us, and `offset` outlives the call.
         let sent = unsafe { libc::sendfile(socket.as_raw_fd(), file.as_raw_fd(), &raw mut offset, count) };
         let sent = usize::try_from(sent).map_err(|_| io::Error::last_os_error());
         if let Ok(sent @ 1..) = sent {
             position += sent as u64;
             len -= sent as u64;
-            burst += sent as u64;
-            if burst >= BURST_BYTES_MAX && len > 0 {
-                burst = 0;
-                executor::yield_now().await;
-            }
             continue;
         }
         let Err(error) = sent else { return Err(io::ErrorKind::UnexpectedEof.into()) };
         match error.raw_os_error() {
             Some(libc::EINTR) => {}
-            Some(libc::EAGAIN) => {
-                burst = 0;
-                Op::start(shard, Poll { on: Rc::clone(socket), events: libc::POLLOUT }).await?;
-            }
+            Some(libc::EAGAIN) => Op::start(shard, Poll { on: Rc::clone(socket), events: libc::POLLOUT }).await?,
             _ => return Err(error),
         }
     }

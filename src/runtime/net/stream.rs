@@ -9,7 +9,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -21,16 +21,19 @@ use crate::runtime::{
     file::RawFile,
     op::Op,
     ops::{
+        self,
         connect::Connect,
         fill::Fill,
         recv::Receive,
         sendmsg::{Message, SendMsg},
+        writev::PIECES_MAX,
     },
     options::Feature,
     recv_buffers::RecvChunk,
+    send_share::{Claim, PIECE_BYTES_MAX},
 };
 
-/// What one operation sends, or receives at once, when it has to wait for the peer: so often its progress can be seen.
+/// What one operation receives into place when it has to wait for the peer: so often its progress can be seen.
 const WAITED_BYTES_MAX: usize = 256 * 1024;
 
 /// A connection of the running shard. Dropping it closes it, as soon as no operation uses it any more.
@@ -112,12 +115,11 @@ impl TcpStream {
         let mut send = LazySend {
             shard: Rc::clone(&self.shard),
             socket: Rc::clone(&self.socket),
-            op: None,
+            step: Step::Done,
             left: buffers.iter().map(Bytes::len).sum(),
-            failed: false,
             spare: None,
         };
-        send.start(buffers, message, true);
+        send.next(buffers, message);
         send
     }
 
@@ -171,31 +173,55 @@ impl Future for Filling {
 pub struct LazySend {
     shard: Rc<Shard>,
     socket: Rc<OwnedFd>,
-    op: Option<Op<SendMsg>>,
+    step: Step,
     left: usize,
-    failed: bool,
     spare: Option<Box<Message>>,
 }
 
+/// Where a send is with its next piece.
+enum Step {
+    /// It waits for its turn among the shard's sends.
+    Turn(Rc<Claim>, Vec<Bytes>, Box<Message>),
+    /// The kernel has it.
+    Piece(Op<SendMsg>, usize),
+    /// The socket took no more of it.
+    Room(Op<ops::poll::Poll<OwnedFd>>, Vec<Bytes>, Box<Message>),
+    Done,
+}
+
 impl LazySend {
-    fn start(&mut self, buffers: Vec<Bytes>, message: Box<Message>, silent: bool) {
+    /// Goes on with what is left.
+    fn next(&mut self, buffers: Vec<Bytes>, message: Box<Message>) {
         if self.left == 0 {
             self.spare = Some(message);
             return;
         }
-        let whole = buffers.len() <= crate::runtime::ops::writev::PIECES_MAX;
-        let silent = silent && whole && self.shard.driver.has(Feature::CqeSkip);
-        // WAITALL makes the kernel go on after a short send; with DONTWAIT it gives up instead of waiting, and says so.
-        let flags = libc::MSG_WAITALL | libc::MSG_NOSIGNAL | if silent { libc::MSG_DONTWAIT } else { 0 };
-        let bytes_max = if silent { usize::MAX } else { WAITED_BYTES_MAX };
+        match self.shard.sends.claim(self.left.min(PIECE_BYTES_MAX)) {
+            None => self.send_piece(buffers, message),
+            Some(claim) => self.step = Step::Turn(claim, buffers, message),
+        }
+    }
+
+    fn send_piece(&mut self, buffers: Vec<Bytes>, message: Box<Message>) {
+        let bytes = match self.left.min(PIECE_BYTES_MAX) {
+            bytes if buffers.len() <= PIECES_MAX => bytes,
+            bytes => buffers.iter().take(PIECES_MAX).map(Bytes::len).sum::<usize>().min(bytes),
+        };
+        // WAITALL makes the kernel go on after a short send; with DONTWAIT it gives up instead of waiting, and says so: who
+        // waits for the socket does not send before it is its turn again.
+        let flags = (libc::MSG_WAITALL | libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT) as u32;
         let socket = Rc::clone(&self.socket);
-        let operation = SendMsg { socket, buffers, message, bytes_max, flags: flags as u32 };
-        self.op = Some(if silent {
+        let operation = SendMsg { socket, buffers, message, bytes_max: bytes, flags };
+        let op = if self.shard.driver.has(Feature::CqeSkip) {
             // SAFETY: a send with DONTWAIT is executed while the kernel takes its entry: it never waits for the socket.
-            unsafe { Op::start_silent(&self.shard, operation, self.left as u32) }
+            unsafe { Op::start_silent(&self.shard, operation, bytes as u32) }
         } else {
             Op::start(&self.shard, operation)
-        });
+        };
+        self.step = Step::Piece(op, bytes);
+        if bytes < self.left {
+            self.hurry();
+        }
     }
 
     /// Bytes that the socket has not taken, as far as is known.
@@ -205,7 +231,7 @@ impl LazySend {
 
     /// Something is to follow this send: the shard shall not sleep before its outcome is known.
     pub fn hurry(&self) {
-        if self.op.is_some() {
+        if matches!(self.step, Step::Piece(..)) {
             self.shard.driver.hurry();
         }
     }
@@ -217,21 +243,41 @@ impl Future for LazySend {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         loop {
-            let Some(op) = &mut this.op else { return Poll::Ready(Ok(())) };
-            let Poll::Ready((result, mut buffers, message)) = Pin::new(op).poll(cx) else { return Poll::Pending };
-            this.op = None;
-            let sent = match result {
-                Ok(sent) => sent,
-                // The socket's buffer is full; from here on the kernel waits for it.
-                Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR)) => 0,
-                Err(error) => {
-                    this.failed = true;
-                    return Poll::Ready(Err(error));
+            match &mut this.step {
+                Step::Turn(claim, ..) => ready!(claim.poll(cx)),
+                Step::Room(op, ..) => {
+                    if let Err(error) = ready!(Pin::new(op).poll(cx)) {
+                        this.step = Step::Done;
+                        return Poll::Ready(Err(error));
+                    }
                 }
-            };
-            this.left = this.left.saturating_sub(sent);
-            skip(&mut buffers, sent);
-            this.start(buffers, message, false);
+                Step::Piece(op, bytes) => {
+                    let (result, mut buffers, message) = ready!(Pin::new(op).poll(cx));
+                    let bytes = *bytes;
+                    this.step = Step::Done;
+                    let sent = match result {
+                        Ok(sent) => sent,
+                        // The socket's buffer is full.
+                        Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR)) => 0,
+                        Err(error) => return Poll::Ready(Err(error)),
+                    };
+                    this.left = this.left.saturating_sub(sent);
+                    skip(&mut buffers, sent);
+                    if sent < bytes {
+                        let room = ops::poll::Poll { on: Rc::clone(&this.socket), events: libc::POLLOUT };
+                        this.step = Step::Room(Op::start(&this.shard, room), buffers, message);
+                    } else {
+                        this.next(buffers, message);
+                    }
+                    continue;
+                }
+                Step::Done => return Poll::Ready(Ok(())),
+            }
+            match std::mem::replace(&mut this.step, Step::Done) {
+                Step::Turn(_, buffers, message) => this.send_piece(buffers, message),
+                Step::Room(_, buffers, message) => this.next(buffers, message),
+                Step::Piece(..) | Step::Done => unreachable!("only these two get here"),
+            }
         }
     }
 }
