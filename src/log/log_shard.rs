@@ -18,6 +18,7 @@ use super::file::{File, IoMode};
 use super::flusher::Flusher;
 use super::journal::{Journal, JournalOptions};
 use super::log::Log;
+use super::read_cursor::ReadAhead;
 use super::read_index::IndexCache;
 use super::retire::Graves;
 use super::space::STEP_BYTES_MIN;
@@ -139,7 +140,7 @@ pub struct LogShard {
     pub(super) recovery_points: Event,
     /// Logs that hold preallocated room.
     pub(super) roomy: RefCell<Vec<Weak<Log>>>,
-    pub(super) read_ahead_bytes: Rc<Cell<usize>>,
+    pub(super) read_ahead: ReadAhead,
     next_key: Cell<u64>,
     /// The release of the disk's reserve after which an append was refused.
     pub(super) refused_after: Cell<Option<u32>>,
@@ -178,7 +179,7 @@ impl LogShard {
             graves: Graves::default(),
             recovery_points: Event::new(),
             roomy: RefCell::new(Vec::new()),
-            read_ahead_bytes: Rc::new(Cell::new(0)),
+            read_ahead: ReadAhead::default(),
             next_key: Cell::new(0),
             refused_after: Cell::new(None),
             told: Cell::new((0, 0)),

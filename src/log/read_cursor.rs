@@ -1,7 +1,7 @@
 //! Where readers of a log stopped: the next read of a sequential one needs no index, and finds its bytes read ahead.
 
-use std::cell::Cell;
-use std::rc::Rc;
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
 
@@ -13,18 +13,26 @@ use super::log::Log;
 use super::read::SegmentView;
 
 /// Readers that are told apart per partition; more of them take each other's place.
-const CURSORS_MAX: usize = 4;
+const CURSORS_MAX: usize = 16;
+
+/// What is read ahead is looked through for what is gone from so many on.
+const TIDY_FROM: usize = 64;
 
 /// The position behind the last batch that one reader got.
 pub(super) struct Cursor {
     pub offset: Offset,
     pub base_offset: Offset,
     pub position: u64,
-    ahead: Option<Task<Result<Ahead, LogError>>>,
+    ahead: Option<Rc<Ahead>>,
 }
 
+type Reading = Task<Result<Arrived, LogError>>;
+
+/// What is read ahead for one reader, on its way or there already.
+struct Ahead(Cell<Option<Reading>>);
+
 /// Bytes read ahead, from the cursor's position on.
-pub(super) struct Ahead {
+struct Arrived {
     bytes: Bytes,
     _held: Held,
 }
@@ -38,6 +46,47 @@ struct Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.budget.set(self.budget.get() - self.bytes);
+    }
+}
+
+/// All that a shard reads ahead, and has until somebody comes for it.
+#[derive(Default)]
+pub(super) struct ReadAhead {
+    bytes: Rc<Cell<usize>>,
+    /// Oldest first.
+    order: RefCell<Vec<Weak<Ahead>>>,
+}
+
+impl ReadAhead {
+    /// Room for so many bytes. What readers never came back for goes first, or it would be in the way of others for ever.
+    fn reserve(&self, bytes: usize, bytes_max: usize) -> Option<Held> {
+        let mut order = self.order.borrow_mut();
+        if order.len() >= TIDY_FROM && order.len() == order.capacity() {
+            order.retain(|ahead| ahead.strong_count() > 0);
+        }
+        let is_over = || self.bytes.get() + bytes > bytes_max;
+        if is_over() {
+            order.retain(|ahead| {
+                let Some(ahead) = ahead.upgrade().filter(|_| is_over()) else { return ahead.strong_count() > 0 };
+                match ahead.0.take() {
+                    // Nobody can stop what the device was asked for.
+                    Some(reading) if !reading.is_finished() => ahead.0.set(Some(reading)),
+                    reading => drop(reading),
+                }
+                true
+            });
+        }
+        if is_over() {
+            return None;
+        }
+        self.bytes.set(self.bytes.get() + bytes);
+        Some(Held { budget: Rc::clone(&self.bytes), bytes })
+    }
+
+    fn add(&self, reading: Reading) -> Rc<Ahead> {
+        let ahead = Rc::new(Ahead(Cell::new(Some(reading))));
+        self.order.borrow_mut().push(Rc::downgrade(&ahead));
+        ahead
     }
 }
 
@@ -68,8 +117,9 @@ impl Cursor {
 
     /// The bytes that were read ahead for this reader, if they came.
     pub async fn ahead(&mut self) -> Option<Bytes> {
-        match self.ahead.take()?.await {
-            Ok(ahead) => Some(ahead.bytes),
+        let reading = self.ahead.take()?.0.take()?;
+        match reading.await {
+            Ok(arrived) => Some(arrived.bytes),
             // The read that is made instead tells what is wrong.
             Err(_) => None,
         }
@@ -78,23 +128,22 @@ impl Cursor {
     /// Reads the next `bytes` of the segment while the reader is busy with what it got. The caller is among the files.
     pub fn read_ahead(&mut self, log: &Rc<Log>, view: SegmentView, bytes: u64) {
         let bytes = bytes.min(view.size.saturating_sub(self.position));
-        let budget = &log.shard().read_ahead_bytes;
-        let in_use = budget.get() + bytes as usize;
-        if bytes == 0 || in_use > log.shard().options.read_ahead_bytes_max {
+        if bytes == 0 {
             return;
         }
-        budget.set(in_use);
-        let held = Held { budget: Rc::clone(budget), bytes: bytes as usize };
+        let shard = Rc::clone(log.shard());
+        let Some(held) = shard.read_ahead.reserve(bytes as usize, shard.options.read_ahead_bytes_max) else { return };
         let (log, position) = (Rc::clone(log), self.position);
         let files = log.share_files();
-        self.ahead = Some(spawn(async move {
+        let reading = spawn(async move {
             let _files = files;
             if !log.is_still(view) {
                 // Compacted or removed: nobody asks for these bytes any more.
                 return Err(log.out_of_range(view.base_offset));
             }
             let bytes = log.window(view, position, bytes).await?;
-            Ok(Ahead { bytes, _held: held })
-        }));
+            Ok(Arrived { bytes, _held: held })
+        });
+        self.ahead = Some(shard.read_ahead.add(reading));
     }
 }

@@ -129,3 +129,30 @@ fn a_segment_that_lost_its_end_is_damage() {
         });
     }
 }
+
+#[test]
+fn what_is_read_ahead_for_who_never_comes_back_makes_room_for_others() {
+    let root = data_dir();
+    run(async {
+        let read_ahead_bytes_max = 256 << 10;
+        let options = LogShardOptions { tail_bytes_max: 0, read_ahead_bytes_max, ..options(IoMode::Direct) };
+        let shard = LogShard::new(options);
+        let written = Written::new(&shard, root.path(), 0, LogConfig::default());
+        for _ in 0..300 {
+            written.append(10, 800).unwrap();
+        }
+        let log = &written.log;
+        log.wait_flushed(log.log_end_offset()).await.unwrap();
+        let (batches, end) = (written.batches.borrow().clone(), log.high_watermark());
+        // Each goes on once, so that the next bytes are read for it, and is not seen again.
+        for pair in batches[..160].chunks(20) {
+            for (base, bytes) in &pair[..2] {
+                assert!(content(log, *base, end, bytes.len(), true).await == bytes.as_ref());
+            }
+        }
+        let before = shard.stats().read_ahead_hits;
+        assert!(written.read_all(9_000).await == written.expected());
+        let hits = shard.stats().read_ahead_hits - before;
+        assert!(hits > 100, "{hits} reads found what was read ahead");
+    });
+}
