@@ -113,6 +113,9 @@ impl Broker {
         let binary = std::env::var_os("CORELANE_TEST_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_corelane").into());
         let mut command = Command::new(binary);
         command.arg("serve").current_dir(self.dir.path()).stdin(Stdio::null());
+        if let Ok(profile) = std::env::var("CORELANE_TEST_PROFILE") {
+            command.args(["--profile", &profile]);
+        }
         for (key, value) in self.own_settings().iter().chain(&self.settings) {
             command.arg("--set").arg(format!("{key}={value}"));
         }

@@ -3,6 +3,7 @@
 //!
 //! Environment:
 //! - `CORELANE_TEST_IO=direct|buffered`: `log.io` of every broker started.
+//! - `CORELANE_TEST_PROFILE=NAME`: the profile of `tuning/` of every broker started; its `log.io` yields to the one above.
 //! - `CORELANE_TEST_SETTINGS="k=v;k=v"`: further settings of every broker started.
 //! - `CORELANE_TEST_BROKER=kafka`: a real Apache Kafka in place of Corelane, to test the tests (needs Java, Maven).
 //! - `CORELANE_TEST_MOUNTS=1`: fail, instead of skipping, what cannot mount a file system of its own.
