@@ -196,7 +196,7 @@ fn summarize(target: &Target, plan: &Plan, setup: &Setup, outcome: &Outcome) -> 
     let achieved = plan
         .produce
         .filter(|produce| produce.rate > 0.0)
-        .map(|produce| outcome.due_and_acked.min(outcome.produced.records) as f64 / (produce.rate * setup.seconds));
+        .map(|produce| outcome.due_and_acked.min(outcome.produced.records) as f64 / (produce.rate * seconds));
     let measured = |second: usize| {
         let (from, to) = (setup.warm_up_seconds, setup.warm_up_seconds + setup.seconds);
         (second as f64) >= from && (second as f64) < to

@@ -24,6 +24,9 @@ use super::{
 };
 use crate::error::Error;
 
+/// Who reads the last records over and over goes on among them when producers are faster than it reads.
+const WINDOWS_BEHIND_MAX: i64 = 4;
+
 /// Before a fetch is tried again that a broker could not answer yet.
 const RETRY: Duration = Duration::from_millis(20);
 
@@ -220,7 +223,8 @@ fn take(
             context.recorder.consumed(Seen { partition: lane.global, base_offset, at_ns }, counts);
             lane.next = next;
         }
-        if lane.window > 0 && lane.next >= data.high_watermark {
+        let behind = data.high_watermark - lane.next;
+        if lane.window > 0 && (behind <= 0 || behind > WINDOWS_BEHIND_MAX * lane.window) {
             lane.next = (data.high_watermark - lane.window).max(0);
         }
     }

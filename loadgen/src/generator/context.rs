@@ -5,7 +5,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -61,10 +61,17 @@ pub struct Times {
 }
 
 /// How the control thread tells the generator threads to end.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Stop {
     consumers: AtomicBool,
     all: AtomicBool,
+    end_ns: AtomicU64,
+}
+
+impl Default for Stop {
+    fn default() -> Stop {
+        Stop { consumers: AtomicBool::new(false), all: AtomicBool::new(false), end_ns: AtomicU64::new(u64::MAX) }
+    }
 }
 
 impl Stop {
@@ -75,6 +82,15 @@ impl Stop {
     pub fn all(&self) {
         self.all.store(true, Ordering::Relaxed);
         self.consumers();
+    }
+
+    /// The measured time ends before the clock says so: what was to be read has been. Nothing more is due from then on.
+    pub fn end_at(&self, end_ns: u64) {
+        self.end_ns.fetch_min(end_ns, Ordering::Relaxed);
+    }
+
+    pub fn end_ns(&self) -> u64 {
+        self.end_ns.load(Ordering::Relaxed)
     }
 
     pub fn stops_consumers(&self) -> bool {
@@ -110,6 +126,16 @@ impl Context {
 
     pub fn times(&self) -> Times {
         self.times.get()
+    }
+
+    /// When the measured time ends, as far as is known by now.
+    pub fn measure_to_ns(&self) -> u64 {
+        self.times.get().measure_to_ns.min(self.stop.end_ns())
+    }
+
+    /// Counts no more than what belongs to the measured time, should it have ended early.
+    pub fn close_measured(&self) {
+        self.recorder.measure(self.times.get().measure_from_ns..self.measure_to_ns());
     }
 
     pub fn now_ns(&self) -> u64 {

@@ -179,7 +179,7 @@ impl Producer {
     async fn open_loop(&self, rate: f64) -> Result<(), Error> {
         let (workload, times) = (&self.context.plan.workload, self.context.times());
         let producers = workload.producers_total();
-        let schedule = Schedule::new(rate, producers, self.number, times.start_ns, times.measure_to_ns);
+        let mut schedule = Schedule::new(rate, producers, self.number, times.start_ns, times.measure_to_ns);
         let linger_ns = (workload.linger_ms * 1e6) as u64;
         let mut random = SmallRng::seed_from_u64(workload.seed ^ (u64::from(self.number) << 20));
         let mut next = 0;
@@ -187,6 +187,7 @@ impl Producer {
             let news = self.news.listen();
             self.check()?;
             let now = self.context.now_ns();
+            schedule.end_ns = self.context.measure_to_ns();
             next = self.take_due(&schedule, next, now, &mut random);
             // Nothing comes any more that would be worth waiting for.
             let last = !schedule.has(next);
@@ -339,7 +340,7 @@ impl Producer {
             let news = self.news.listen();
             self.check()?;
             let now = self.context.now_ns();
-            let over = left == 0 || now >= times.measure_to_ns;
+            let over = left == 0 || now >= self.context.measure_to_ns();
             if (over && self.is_idle()) || now >= times.drain_to_ns || self.context.stop.stops_all() {
                 return Ok(());
             }

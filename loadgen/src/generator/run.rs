@@ -221,7 +221,8 @@ impl<'a> Control<'a> {
                 self.begun = Some(self.look());
             }
             // Reading that has an end is over with it; everything else with the measured time.
-            let sent_all = self.produced == self.threads && !self.until_is_known();
+            let sends = self.plan.produce.is_some();
+            let sent_all = sends && self.produced == self.threads && !self.until_is_known();
             let over = now >= measure_to_ns || self.consumers_done_ns.is_some() || sent_all;
             if self.closed.is_none() && self.begun.is_some() && over {
                 self.closed = Some(self.look());
@@ -230,7 +231,7 @@ impl<'a> Control<'a> {
                 sent_all_ns.get_or_insert(now);
             }
             if self.consumed == self.threads && self.until_is_known() {
-                self.consumers_done_ns.get_or_insert(now);
+                self.stop.end_at(*self.consumers_done_ns.get_or_insert(now));
             }
             if stopped_ns.is_none() && self.is_over(now, times, sent_all_ns) {
                 self.never_consumed = self.join.missing();

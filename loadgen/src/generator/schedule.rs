@@ -6,7 +6,7 @@
 pub struct Schedule {
     first_ns: f64,
     pub step_ns: f64,
-    end_ns: u64,
+    pub end_ns: u64,
 }
 
 impl Schedule {

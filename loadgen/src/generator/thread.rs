@@ -123,6 +123,7 @@ impl Job {
                 if self.stop.stops_consumers() {
                     break;
                 }
+                context.close_measured();
                 runtime::sleep(LOOK).await;
             }
             for task in std::mem::take(&mut reading) {

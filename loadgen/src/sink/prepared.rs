@@ -17,8 +17,6 @@ use rand::{RngCore, SeedableRng, rngs::SmallRng};
 use super::Sink;
 use crate::error::Error;
 
-/// Farther than any consumer gets.
-const HIGH_WATERMARK: i64 = 1 << 60;
 const SET_BYTES_MAX: usize = 8 << 30;
 
 pub struct Prepared {
@@ -53,6 +51,10 @@ impl Prepared {
         // Timestamps of a batch that took a millisecond more are longer: the smallest is what always fits.
         let batch_bytes = batches.iter().map(|(head, rest)| head.len() + rest.len()).max().unwrap_or(1);
         Ok(Prepared { batches, records_per_batch, batch_bytes })
+    }
+
+    fn records(&self) -> i64 {
+        self.batches.len() as i64 * self.records_per_batch
     }
 
     /// The batches from an offset on, at most so many bytes but one batch at least.
@@ -92,7 +94,8 @@ pub fn fetch(sink: &Sink, request: &FetchRequest, header: &RequestHeader) -> Res
             }
             partitions.push(PartitionData {
                 partition_index: asked.partition,
-                high_watermark: if sink.prepared.is_some() { HIGH_WATERMARK } else { asked.fetch_offset },
+                // Always the whole set ahead.
+                high_watermark: asked.fetch_offset + sink.prepared.as_ref().map_or(0, Prepared::records),
                 records,
                 ..Default::default()
             });
