@@ -100,7 +100,7 @@ impl Log {
             return Err(self.out_of_range(from));
         }
         let end = end_exclusive.min(now.written);
-        if from >= end {
+        if from >= end || (bytes_max == 0 && !at_least_one) {
             return Ok(ReadResult::default());
         }
         let hot = self.tail().borrow().read(from, end, bytes_max, at_least_one);

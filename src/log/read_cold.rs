@@ -27,8 +27,8 @@ const READ_BYTES_MIN: u64 = 64 << 10;
 /// Found by the index, a batch lies at most this far behind where the search begins (`index.interval.bytes` as shipped);
 /// further ones cost a second read.
 const SEARCH_BYTES: u64 = 8 << 10;
-/// Less than this is not worth reading ahead.
-const READ_AHEAD_BYTES_MIN: u64 = 32 << 10;
+/// What is read ahead at once, in answers as the reader takes them: while it takes the one the next are on their way.
+const READ_AHEAD_ANSWERS: u64 = 2;
 
 impl Log {
     pub(super) async fn read_cold(
@@ -74,22 +74,23 @@ impl Log {
         cursor: Option<Cursor>,
         wanted: Wanted,
     ) -> Result<Option<ReadResult>, LogError> {
-        let sequential = cursor.is_some();
+        let mut before = cursor;
+        let sequential = before.is_some();
         let usual = (wanted.bytes_max as u64).saturating_add(SEARCH_BYTES).clamp(READ_BYTES_MIN, READ_BYTES_MAX);
-        let (mut position, mut bytes) = match cursor {
-            Some(mut cursor) => {
-                let ahead = cursor.ahead().await;
-                if ahead.is_some() {
+        let (mut position, mut arrived) = match &mut before {
+            Some(cursor) => {
+                let arrived = cursor.arrived().await;
+                if arrived.is_some() {
                     self.shard().count(|stats| stats.read_ahead_hits += 1);
                 }
-                (cursor.position, ahead)
+                (cursor.position, arrived)
             }
             None => (self.start_position(view, wanted.from).await?, None),
         };
         let mut want = usual;
         loop {
-            let content = match bytes.take() {
-                Some(bytes) => bytes,
+            let content = match &arrived {
+                Some(arrived) => arrived.bytes.clone(),
                 None => self.window(view, position, want).await?,
             };
             let picked = pick(&content, &view.offsets(), wanted)
@@ -100,8 +101,11 @@ impl Log {
                         return Ok(Some(ReadResult::default()));
                     }
                     let mut next = Cursor::new(next_offset, view.base_offset, position + end as u64);
-                    if sequential && view.size.saturating_sub(next.position) >= READ_AHEAD_BYTES_MIN {
-                        next.read_ahead(self, view, usual);
+                    if let (Some(arrived), Some(before)) = (arrived, before) {
+                        next.keep(self, arrived, end, before);
+                    }
+                    if sequential {
+                        next.read_ahead(self, view, usual * READ_AHEAD_ANSWERS);
                     }
                     self.cursors.borrow_mut().put(next);
                     return Ok(Some(ReadResult::of(vec![Chunk::Mem(content.slice(start..end))])));
@@ -126,6 +130,8 @@ impl Log {
             if position >= view.size {
                 return Ok(None);
             }
+            // What was read ahead is not where the search goes on.
+            arrived = None;
         }
     }
 

@@ -5,6 +5,7 @@ use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
 
+use crate::record::{BATCH_HEADER_BYTES, BatchHeader};
 use crate::runtime::{Task, spawn};
 use crate::types::Offset;
 
@@ -15,6 +16,9 @@ use super::read::SegmentView;
 /// Readers that are told apart per partition; more of them take each other's place.
 const CURSORS_MAX: usize = 16;
 
+/// Less than this is not worth reading ahead.
+const READ_AHEAD_BYTES_MIN: u64 = 32 << 10;
+
 /// What is read ahead is looked through for what is gone from so many on.
 const TIDY_FROM: usize = 64;
 
@@ -23,18 +27,31 @@ pub(super) struct Cursor {
     pub offset: Offset,
     pub base_offset: Offset,
     pub position: u64,
+    /// Whole batches from the position on.
+    kept: Option<Kept>,
+    /// What comes behind them.
     ahead: Option<Rc<Ahead>>,
 }
 
-type Reading = Task<Result<Arrived, LogError>>;
+struct Kept {
+    ahead: Rc<Ahead>,
+    bytes: usize,
+}
 
-/// What is read ahead for one reader, on its way or there already.
-struct Ahead(Cell<Option<Reading>>);
+/// What is read ahead for one reader. Nothing, when it had to make room for others.
+struct Ahead(Cell<Option<State>>);
 
-/// Bytes read ahead, from the cursor's position on.
-struct Arrived {
-    bytes: Bytes,
-    _held: Held,
+enum State {
+    Coming(Task<Result<Arrived, LogError>>),
+    There(Arrived),
+}
+
+/// Bytes that were read ahead.
+pub(super) struct Arrived {
+    pub bytes: Bytes,
+    held: Held,
+    /// They end where a batch does.
+    is_whole: bool,
 }
 
 /// What read-ahead takes of the shard's budget until it is used or dropped.
@@ -70,8 +87,8 @@ impl ReadAhead {
                 let Some(ahead) = ahead.upgrade().filter(|_| is_over()) else { return ahead.strong_count() > 0 };
                 match ahead.0.take() {
                     // Nobody can stop what the device was asked for.
-                    Some(reading) if !reading.is_finished() => ahead.0.set(Some(reading)),
-                    reading => drop(reading),
+                    Some(State::Coming(reading)) if !reading.is_finished() => ahead.0.set(Some(State::Coming(reading))),
+                    state => drop(state),
                 }
                 true
             });
@@ -83,8 +100,8 @@ impl ReadAhead {
         Some(Held { budget: Rc::clone(&self.bytes), bytes })
     }
 
-    fn add(&self, reading: Reading) -> Rc<Ahead> {
-        let ahead = Rc::new(Ahead(Cell::new(Some(reading))));
+    fn add(&self, state: State) -> Rc<Ahead> {
+        let ahead = Rc::new(Ahead(Cell::new(Some(state))));
         self.order.borrow_mut().push(Rc::downgrade(&ahead));
         ahead
     }
@@ -112,28 +129,52 @@ impl Cursors {
 
 impl Cursor {
     pub fn new(offset: Offset, base_offset: Offset, position: u64) -> Cursor {
-        Cursor { offset, base_offset, position, ahead: None }
+        Cursor { offset, base_offset, position, kept: None, ahead: None }
     }
 
     /// The bytes that were read ahead for this reader, if they came.
-    pub async fn ahead(&mut self) -> Option<Bytes> {
-        let reading = self.ahead.take()?.0.take()?;
-        match reading.await {
-            Ok(arrived) => Some(arrived.bytes),
-            // The read that is made instead tells what is wrong.
-            Err(_) => None,
+    pub async fn arrived(&mut self) -> Option<Arrived> {
+        if let Some(kept) = self.kept.take() {
+            if let Some(State::There(arrived)) = kept.ahead.0.take() {
+                return Some(arrived);
+            }
+            // It had to go, and what comes behind it is not what comes next.
+            self.ahead = None;
+        }
+        match self.ahead.take()?.0.take()? {
+            // The read that is made instead of a failed one tells what is wrong.
+            State::Coming(reading) => reading.await.ok(),
+            State::There(arrived) => Some(arrived),
         }
     }
 
-    /// Reads the next `bytes` of the segment while the reader is busy with what it got. The caller is among the files.
+    /// Keeps what is left of what arrived behind the cursor's position, as far as it is whole batches, for the reader that
+    /// was at `before`.
+    pub fn keep(&mut self, log: &Log, arrived: Arrived, taken: usize, before: Cursor) {
+        let Arrived { bytes, held, is_whole } = arrived;
+        let rest = bytes.slice(taken..);
+        let len = if is_whole { rest.len() } else { whole_batches(&rest) };
+        if is_whole {
+            self.ahead = before.ahead;
+        }
+        if len > 0 {
+            let arrived = Arrived { bytes: rest.slice(..len), held, is_whole: true };
+            self.kept = Some(Kept { ahead: log.shard().read_ahead.add(State::There(arrived)), bytes: len });
+        }
+    }
+
+    /// Reads on in the segment while the reader is busy with what it got, `bytes` from where that ends. The caller is among
+    /// the files.
     pub fn read_ahead(&mut self, log: &Rc<Log>, view: SegmentView, bytes: u64) {
-        let bytes = bytes.min(view.size.saturating_sub(self.position));
-        if bytes == 0 {
+        let position = self.position + self.kept.as_ref().map_or(0, |kept| kept.bytes as u64);
+        let left = view.size.saturating_sub(position);
+        let bytes = bytes.min(left);
+        if self.ahead.is_some() || left < READ_AHEAD_BYTES_MIN {
             return;
         }
         let shard = Rc::clone(log.shard());
         let Some(held) = shard.read_ahead.reserve(bytes as usize, shard.options.read_ahead_bytes_max) else { return };
-        let (log, position) = (Rc::clone(log), self.position);
+        let log = Rc::clone(log);
         let files = log.share_files();
         let reading = spawn(async move {
             let _files = files;
@@ -142,8 +183,21 @@ impl Cursor {
                 return Err(log.out_of_range(view.base_offset));
             }
             let bytes = log.window(view, position, bytes).await?;
-            Ok(Arrived { bytes, _held: held })
+            Ok(Arrived { bytes, held, is_whole: false })
         });
-        self.ahead = Some(shard.read_ahead.add(reading));
+        self.ahead = Some(shard.read_ahead.add(State::Coming(reading)));
+    }
+}
+
+/// How many of the bytes, which begin with a batch, are whole batches by what their headers claim.
+fn whole_batches(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    loop {
+        let rest = bytes.get(at..).unwrap_or_default();
+        let header = if rest.len() < BATCH_HEADER_BYTES { None } else { BatchHeader::parse_prefix(rest).ok() };
+        match header.filter(|header| header.size() <= rest.len()) {
+            Some(header) => at += header.size(),
+            None => return at,
+        }
     }
 }
