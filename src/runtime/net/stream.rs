@@ -268,6 +268,7 @@ impl Future for LazySend {
                         this.step = Step::Room(Op::start(&this.shard, room), buffers, message);
                     } else {
                         this.next(buffers, message);
+                        this.hurry();
                     }
                     continue;
                 }
@@ -278,6 +279,9 @@ impl Future for LazySend {
                 Step::Room(_, buffers, message) => this.next(buffers, message),
                 Step::Piece(..) | Step::Done => unreachable!("only these two get here"),
             }
+            // Whoever asked for its end in a hurry did so for the piece that was under way then, and a piece that goes well
+            // wakes nobody: the shard would sleep on it.
+            this.hurry();
         }
     }
 }

@@ -140,6 +140,31 @@ fn lazy_sends_keep_their_order_and_full_sockets_are_waited_for() {
 }
 
 #[test]
+fn a_long_send_goes_on_where_nothing_else_wakes_its_shard() {
+    const SENDS: usize = 200;
+    const BYTES: usize = 512 << 10;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = listener.local_addr().unwrap();
+    // Not waited for: a shard that sleeps on its send would never end.
+    std::thread::spawn(move || {
+        Runtime::new(&RuntimeOptions::default()).unwrap().block_on(async {
+            let stream = TcpStream::connect(to).await.unwrap();
+            for _ in 0..SENDS {
+                stream.send(vec![Bytes::from(vec![1; BYTES / 8]); 8]).await.unwrap();
+            }
+        });
+    });
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let (mut buffer, mut left) = (vec![0; 100_000], SENDS * BYTES);
+    while left > 0 {
+        let count = std::io::Read::read(&mut stream, &mut buffer).expect("the sender sleeps");
+        assert!(count > 0);
+        left -= count;
+    }
+}
+
+#[test]
 fn a_lazy_send_leaves_without_anybody_waiting() {
     run_masked(|| async {
         let (client, server) = pair().await;
